@@ -1,0 +1,177 @@
+package mayfly
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Kind says what a preview was made for. Both kinds use the same machinery.
+type Kind string
+
+// The kinds of preview.
+const (
+	KindPullRequest Kind = "pull_request"
+	KindSandbox     Kind = "sandbox"
+)
+
+// PreviewState is where a preview is, as last observed by converge.
+type PreviewState string
+
+// The states of a preview. Transitions: pending → creating → migrating → ready ⇄ suspended; any of them → failed;
+// failed → creating (retry or reset); any → deleting → deleted.
+const (
+	PreviewPending   PreviewState = "pending"   // recorded; nothing made yet
+	PreviewCreating  PreviewState = "creating"  // being cloned and started
+	PreviewMigrating PreviewState = "migrating" // running; pending migrations are being applied
+	PreviewReady     PreviewState = "ready"     // running and at the desired state
+	PreviewSuspended PreviewState = "suspended" // stopped; wakes on connect
+	PreviewFailed    PreviewState = "failed"    // Failure says why
+	PreviewDeleting  PreviewState = "deleting"  // being torn down
+	PreviewDeleted   PreviewState = "deleted"   // gone; the row stays as history
+)
+
+// PullRequest identifies the pull request behind a preview. RepositoryID and Number are the identity; the rest is for
+// people and changes with renames.
+type PullRequest struct {
+	RepositoryID int64  `json:"repository_id"`
+	Number       int    `json:"number"`
+	Repository   string `json:"repository"`
+	HeadSHA      string `json:"head_sha"`
+	BaseRef      string `json:"base_ref,omitempty"`
+	BaseSHA      string `json:"base_sha,omitempty"`
+	Title        string `json:"title,omitempty"`
+}
+
+// Preview is a running or suspended clone of a template.
+//
+// It has two halves. What should be: Generation, HeadSHA in PullRequest, WantSuspended, WantDeleted, ExpiresAt; written
+// by the API, the webhooks and the periodic jobs. What is: State, Observed*, Failure; written by converge alone, under
+// the preview's lock.
+type Preview struct {
+	ID      string // "p" and 25 base32 characters; also the name of its volume and its instance
+	Name    string // unique among previews that are not deleted
+	Project string
+	Kind    Kind
+	PR      *PullRequest // nil for sandboxes
+	// TemplateID is the template it is, or will be, a clone of. "" until the first converge chooses the newest ready one.
+	TemplateID string
+
+	// What should be.
+	Generation    int64 // raised by reset; a clone of an older generation is replaced
+	WantSuspended bool
+	WantDeleted   bool
+	ExpiresAt     *time.Time
+
+	// What is.
+	State              PreviewState
+	ObservedGeneration int64
+	ObservedSHA        string // head SHA whose migrations are applied; "" if none
+	Failure            *Failure
+
+	// Database, Owner: what clients connect as. PasswordSealed is the encrypted password (internal/auth opens it).
+	Database       string
+	Owner          string
+	PasswordSealed []byte
+
+	Labels     map[string]string
+	CreatedBy  string
+	CreatedAt  time.Time
+	ReadyAt    *time.Time
+	LastUsedAt *time.Time
+	DeletedAt  *time.Time
+}
+
+// Connectable reports whether the gateway may hand a client to the preview now or after waking it. A preview whose
+// migration failed stays inspectable.
+func (p *Preview) Connectable() bool {
+	switch p.State {
+	case PreviewReady, PreviewSuspended:
+		return true
+	case PreviewFailed:
+		return p.Failure != nil && p.Failure.Code == CodeMigrationFailed
+	}
+	return false
+}
+
+// Settled reports whether converge has nothing left to do for what is wanted now.
+func (p *Preview) Settled() bool {
+	if p.WantDeleted {
+		return p.State == PreviewDeleted
+	}
+	if p.ObservedGeneration != p.Generation {
+		return false
+	}
+	if p.PR != nil && p.ObservedSHA != p.PR.HeadSHA {
+		return false
+	}
+	switch p.State {
+	case PreviewFailed:
+		return true
+	case PreviewReady:
+		return !p.WantSuspended
+	case PreviewSuspended:
+		return p.WantSuspended
+	}
+	return false
+}
+
+// Step is one entry of a preview's or template's timeline.
+type Step struct {
+	Name       string     `json:"name"` // "clone", "start", "migrate", …
+	Detail     string     `json:"detail,omitempty"`
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	// Error is empty when the step succeeded or still runs.
+	Error string `json:"error,omitempty"`
+}
+
+// MaxNameLength is the longest preview name, in bytes: the limit of a DNS label and of a Postgres identifier.
+const MaxNameLength = 63
+
+// MaxProjectNameLength leaves room for "-pr-<number>" and a useful sandbox name.
+const MaxProjectNameLength = 30
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// ValidateProjectName returns an *Error with CodeInvalid unless name can start a preview's name.
+func ValidateProjectName(name string) error {
+	if !namePattern.MatchString(name) || len(name) > MaxProjectNameLength {
+		return Errorf(CodeInvalid, "project name %q is not usable", name).
+			WithHint("use lower-case letters, digits and '-', at most %d characters", MaxProjectNameLength)
+	}
+	return nil
+}
+
+// PullRequestName returns the name of a pull request's preview: "<project>-pr-<number>".
+func PullRequestName(project string, number int) string {
+	return fmt.Sprintf("%s-pr-%d", project, number)
+}
+
+var pullRequestSuffix = regexp.MustCompile(`^pr-[0-9]+$`)
+
+// SandboxName returns the name of a sandbox, "<project>-<name>", or an *Error with CodeInvalid. Names that look like a
+// pull request's ("pr-7") are refused. A name that already starts with "<project>-" is taken as it is.
+func SandboxName(project, name string) (string, error) {
+	short := strings.TrimPrefix(name, project+"-")
+	full := project + "-" + short
+	if !namePattern.MatchString(short) || len(full) > MaxNameLength {
+		return "", Errorf(CodeInvalid, "sandbox name %q is not usable", name).
+			WithHint("use lower-case letters, digits and '-'; with the project's name at most %d characters", MaxNameLength)
+	}
+	if pullRequestSuffix.MatchString(short) {
+		return "", Errorf(CodeInvalid, "sandbox name %q is kept for pull requests", name).
+			WithHint("choose a name that is not pr-<number>")
+	}
+	return full, nil
+}
+
+// NewID returns prefix and 25 random lower-case base32 characters (125 bits): a name safe for files, containers, labels.
+func NewID(prefix string) string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return prefix + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))[:25]
+}

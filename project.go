@@ -1,0 +1,80 @@
+package mayfly
+
+import "time"
+
+// Project is one application: a repository, its production source, its masking rules and its migration settings.
+// Projects come from the server's configuration file; a repository can narrow, but never widen, what is set here.
+type Project struct {
+	// Name is the first part of every preview's name: lower case, digits and '-', at most 30 bytes.
+	Name string
+	// Repository is "owner/name" on the forge, or "" for a project without pull requests (sandboxes only).
+	Repository string
+	Source     Source
+	// RulesFile is the absolute path of the project's sanitize.yaml.
+	RulesFile  string
+	Postgres   PostgresSettings
+	Migrations MigrationSettings
+	Previews   PreviewSettings
+	// KeepTemplates is how many ready templates are kept besides those in use. At least 1.
+	KeepTemplates int
+}
+
+// Source is where production data comes from. Exactly one of DSN and Archive is set.
+type Source struct {
+	// DSN is the connection string of a live server, a read replica preferred. A secret: never logged.
+	DSN string
+	// Archive is the path of a pg_dump archive.
+	Archive string
+}
+
+// Describe names the source for people and logs without any secret: "live" or "archive <path>".
+func (s Source) Describe() string {
+	if s.Archive != "" {
+		return "archive " + s.Archive
+	}
+	return "live"
+}
+
+// PostgresSettings say what runs in templates and previews.
+type PostgresSettings struct {
+	// Major is the PostgreSQL major version: 13, 15, 17 or 18 (any that an image exists for).
+	Major int
+	// Image is an image reference, or "" for the automatic choice (postgres:<major>, else mayfly-postgres:<major>).
+	Image string
+	// Database is the name of the one application database in the template, as the application knows it.
+	Database string
+	// Owner is the role that owns the database and everything in it, and that clients log in as.
+	Owner string
+}
+
+// MigrationSettings say where a repository keeps its migrations and how they are applied.
+type MigrationSettings struct {
+	// Tool is "golang-migrate" or "" for no migrations.
+	Tool string
+	// Path is the directory in the repository, for example "db/migrations".
+	Path string
+	// Table is the tracking table; "" means the tool's default.
+	Table string
+	// StatementTimeout cuts a statement that hangs. 0 means the server's default.
+	StatementTimeout time.Duration
+	// LockTimeout cuts a statement that waits for a lock. 0 means the server's default.
+	LockTimeout time.Duration
+}
+
+// PreviewSettings limit what previews of a project may use.
+type PreviewSettings struct {
+	// TTL is how long a sandbox lives unless extended. 0 means 7 days.
+	TTL time.Duration
+	// PullRequestTTL bounds a pull request's preview while its pull request is open. 0 means unbounded.
+	PullRequestTTL time.Duration
+	// IdleAfter is how long a preview may have no connection before it is suspended. 0 means 30 minutes; < 0 never.
+	IdleAfter time.Duration
+	// MemoryBytes, CPUs, Pids and ShmBytes bound the container. 0 means the server's default.
+	MemoryBytes int64
+	CPUs        float64
+	Pids        int64
+	// DiskBytes is how much a preview may write on top of its template. 0 means the server's default.
+	DiskBytes int64
+	// MaxPreviews bounds the live previews of this project. 0 means unbounded.
+	MaxPreviews int
+}
