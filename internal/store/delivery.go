@@ -1,0 +1,156 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// DeliveryState says what became of a delivery.
+type DeliveryState string
+
+// The states of a delivery.
+const (
+	DeliveryReceived DeliveryState = "received" // stored, not looked at yet
+	DeliveryDone     DeliveryState = "done"     // led to something
+	DeliveryIgnored  DeliveryState = "ignored"  // Note says why nothing was done
+)
+
+// Delivery is one webhook delivery in the inbox.
+type Delivery struct {
+	ID             string // X-GitHub-Delivery; unique
+	Event          string
+	Action         string
+	RepositoryID   int64
+	Repository     string
+	Number         int
+	InstallationID int64
+	Payload        []byte
+	State          DeliveryState
+	Note           string
+	ReceivedAt     time.Time
+}
+
+// AcceptDelivery stores a delivery and the job that looks at it, in one transaction. fresh is false, and nothing is
+// stored, for one whose id is known.
+func (s *Store) AcceptDelivery(ctx context.Context, d Delivery) (fresh bool, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			insert into delivery (id, event, action, repository_id, repository, number, installation_id, payload)
+			values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing`,
+			d.ID, d.Event, d.Action, d.RepositoryID, d.Repository, d.Number, d.InstallationID, d.Payload)
+		if err != nil {
+			return err
+		}
+		if fresh = tag.RowsAffected() == 1; !fresh {
+			return nil
+		}
+		return s.jobs.Delivery(ctx, tx, d.ID)
+	})
+	if err != nil {
+		return false, failed(err, "store delivery %q", d.ID)
+	}
+	return fresh, nil
+}
+
+// Delivery returns a delivery by its id. CodeNotFound if there is none.
+func (s *Store) Delivery(ctx context.Context, id string) (*Delivery, error) {
+	var d Delivery
+	err := s.pool.QueryRow(ctx, `
+		select id, event, action, repository_id, repository, number, installation_id, payload, state, note, received_at
+		from delivery where id = $1`, id).
+		Scan(&d.ID, &d.Event, &d.Action, &d.RepositoryID, &d.Repository, &d.Number, &d.InstallationID, &d.Payload, &d.State, &d.Note, &d.ReceivedAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no delivery %q", id)
+	}
+	if err != nil {
+		return nil, failed(err, "read delivery %q", id)
+	}
+	return &d, nil
+}
+
+// FinishDelivery records what became of a delivery and, if number is not 0, asks for that pull request to be looked at, in one
+// transaction.
+func (s *Store) FinishDelivery(ctx context.Context, id string, state DeliveryState, note string, repositoryID int64, number int) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `update delivery set state = $2, note = $3, done_at = now() where id = $1`, id, state, note)
+		if err != nil || number == 0 {
+			return err
+		}
+		return s.jobs.PullRequest(ctx, tx, repositoryID, number)
+	})
+	if err != nil {
+		return failed(err, "finish delivery %q", id)
+	}
+	return nil
+}
+
+// PurgeDeliveries removes the deliveries received before a time and returns how many there were.
+func (s *Store) PurgeDeliveries(ctx context.Context, before time.Time) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `delete from delivery where received_at < $1 and state <> 'received'`, before)
+	if err != nil {
+		return 0, failed(err, "purge deliveries")
+	}
+	return tag.RowsAffected(), nil
+}
+
+// PullRequestRecord is what the forge was last told about a pull request.
+type PullRequestRecord struct {
+	Project      string
+	RepositoryID int64
+	Number       int
+	CommentID    int64
+	CommentHash  string
+	StatusSHA    string
+	StatusHash   string
+}
+
+// PullRequestRecord returns the record, with zero values in it if nothing was told yet.
+func (s *Store) PullRequestRecord(ctx context.Context, project string, repositoryID int64, number int) (PullRequestRecord, error) {
+	r := PullRequestRecord{Project: project, RepositoryID: repositoryID, Number: number}
+	err := s.pool.QueryRow(ctx, `
+		select comment_id, comment_hash, status_sha, status_hash from pull_request_record
+		where project = $1 and repository_id = $2 and number = $3`, project, repositoryID, number).
+		Scan(&r.CommentID, &r.CommentHash, &r.StatusSHA, &r.StatusHash)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return r, failed(err, "read what was told about %s#%d", project, number)
+	}
+	return r, nil
+}
+
+// SetPullRequestRecord stores a record.
+func (s *Store) SetPullRequestRecord(ctx context.Context, r PullRequestRecord) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into pull_request_record (project, repository_id, number, comment_id, comment_hash, status_sha, status_hash)
+		values ($1, $2, $3, $4, $5, $6, $7)
+		on conflict (project, repository_id, number) do update set comment_id = excluded.comment_id,
+			comment_hash = excluded.comment_hash, status_sha = excluded.status_sha, status_hash = excluded.status_hash, updated_at = now()`,
+		r.Project, r.RepositoryID, r.Number, r.CommentID, r.CommentHash, r.StatusSHA, r.StatusHash)
+	if err != nil {
+		return failed(err, "record what was told about %s#%d", r.Project, r.Number)
+	}
+	return nil
+}
+
+// RevokeToken makes a token id invalid until it would have expired anyway.
+func (s *Store) RevokeToken(ctx context.Context, id string, expiresAt time.Time) error {
+	_, err := s.pool.Exec(ctx, `insert into revoked_token (id, expires_at) values ($1, $2) on conflict (id) do nothing`, id, expiresAt)
+	if err != nil {
+		return failed(err, "revoke token %s", id)
+	}
+	return nil
+}
+
+// TokenRevoked reports whether a token id was revoked.
+func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
+	var revoked bool
+	err := s.pool.QueryRow(ctx, `select exists (select from revoked_token where id = $1)`, id).Scan(&revoked)
+	if err != nil {
+		return false, failed(err, "look up token %s", id)
+	}
+	return revoked, nil
+}

@@ -1,0 +1,333 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+const previewColumns = `id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
+	coalesce(template_id, ''), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha,
+	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at`
+
+func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
+	var p mayfly.Preview
+	var repositoryID *int64
+	var number *int
+	var repository, headSHA, baseRef, baseSHA, title *string
+	err := row.Scan(&p.ID, &p.Name, &p.Project, &p.Kind, &repositoryID, &number, &repository, &headSHA, &baseRef, &baseSHA, &title,
+		&p.TemplateID, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA,
+		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt)
+	if err != nil {
+		return nil, err
+	}
+	if repositoryID != nil && number != nil {
+		p.PR = &mayfly.PullRequest{
+			RepositoryID: *repositoryID, Number: *number, Repository: deref(repository), HeadSHA: deref(headSHA),
+			BaseRef: deref(baseRef), BaseSHA: deref(baseSHA), Title: deref(title),
+		}
+	}
+	return &p, nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// Limits on creation, checked in the transaction that creates.
+type Limits struct {
+	// Project bounds the live previews of the preview's project; 0 means unbounded.
+	Project int
+	// Total bounds the live previews of the installation; 0 means unbounded.
+	Total int
+}
+
+// CreatePreview stores a new preview and the job that makes it. CodeConflict if a live one has the name or the pull
+// request; CodeQuotaExceeded if a limit is reached, which holds also for concurrent calls.
+func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Limits) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := checkLimits(ctx, tx, p.Project, limits); err != nil {
+			return err
+		}
+		pr := p.PR
+		if pr == nil {
+			pr = &mayfly.PullRequest{}
+		}
+		err := tx.QueryRow(ctx, `
+			insert into preview (id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
+				template_id, generation, want_suspended, want_deleted, expires_at, password_sealed, labels, created_by, database, owner)
+			values ($1, $2, $3, $4, nullif($5::bigint, 0), nullif($6::int, 0), $7, $8, $9, $10, $11,
+				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21)
+			returning state, created_at`,
+			p.ID, p.Name, p.Project, p.Kind, pr.RepositoryID, pr.Number, pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
+			p.TemplateID, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.PasswordSealed, labelsOf(p), p.CreatedBy, p.Database, p.Owner).
+			Scan(&p.State, &p.CreatedAt)
+		if isCode(err, "23505") {
+			return mayfly.Errorf(mayfly.CodeConflict, "a preview named %s already exists", p.Name).
+				WithHint("choose another name, or remove it first: mayfly rm %s", p.Name)
+		}
+		if err != nil {
+			return err
+		}
+		return s.jobs.Converge(ctx, tx, p.ID)
+	})
+	if err != nil {
+		return failed(err, "create preview %s", p.Name)
+	}
+	return nil
+}
+
+func labelsOf(p *mayfly.Preview) map[string]string {
+	if p.Labels == nil {
+		return map[string]string{}
+	}
+	return p.Labels
+}
+
+// checkLimits counts under a lock that serialises creations, so that a race cannot exceed a limit.
+func checkLimits(ctx context.Context, tx pgx.Tx, project string, limits Limits) error {
+	if limits.Project == 0 && limits.Total == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create preview', 0))`); err != nil {
+		return err
+	}
+	var ofProject, total int
+	err := tx.QueryRow(ctx, `
+		select count(*) filter (where project = $1), count(*) from preview where state <> 'deleted'`, project).
+		Scan(&ofProject, &total)
+	if err != nil {
+		return err
+	}
+	if limits.Project > 0 && ofProject >= limits.Project {
+		return mayfly.Errorf(mayfly.CodeQuotaExceeded, "project %s already has %d previews, its limit", project, ofProject).
+			WithHint("remove one with mayfly rm, or raise previews.max in the server's configuration")
+	}
+	if limits.Total > 0 && total >= limits.Total {
+		return mayfly.Errorf(mayfly.CodeQuotaExceeded, "this server already has %d previews, its limit", total).
+			WithHint("remove one with mayfly rm, or raise max_previews in the server's configuration")
+	}
+	return nil
+}
+
+// Preview returns a preview by id, deleted or not. CodeNotFound if there is none.
+func (s *Store) Preview(ctx context.Context, id string) (*mayfly.Preview, error) {
+	return s.onePreview(ctx, id, `where id = $1`, id)
+}
+
+// PreviewByName returns the live preview of that name. CodeNotFound if there is none.
+func (s *Store) PreviewByName(ctx context.Context, name string) (*mayfly.Preview, error) {
+	return s.onePreview(ctx, name, `where name = $1 and state <> 'deleted'`, name)
+}
+
+// PreviewByPullRequest returns the live preview of a pull request in a project. CodeNotFound if there is none.
+func (s *Store) PreviewByPullRequest(ctx context.Context, project string, repositoryID int64, number int) (*mayfly.Preview, error) {
+	return s.onePreview(ctx, mayfly.PullRequestName(project, number),
+		`where project = $1 and repository_id = $2 and number = $3 and state <> 'deleted'`, project, repositoryID, number)
+}
+
+func (s *Store) onePreview(ctx context.Context, what, where string, args ...any) (*mayfly.Preview, error) {
+	p, err := scanPreview(s.pool.QueryRow(ctx, `select `+previewColumns+` from preview `+where, args...))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, notFoundPreview(what)
+	}
+	if err != nil {
+		return nil, failed(err, "read preview %s", what)
+	}
+	return p, nil
+}
+
+func notFoundPreview(what string) error {
+	return mayfly.Errorf(mayfly.CodeNotFound, "there is no preview %s", what).WithHint("mayfly ls shows all previews")
+}
+
+// Filter selects previews. Zero fields select all live ones.
+type Filter struct {
+	Project        string
+	Kind           mayfly.Kind
+	State          mayfly.PreviewState
+	RepositoryID   int64
+	IncludeDeleted bool
+	// After is the ID of the last preview of the page before; Limit bounds the page (0 = no bound).
+	After string
+	Limit int
+}
+
+// Previews returns previews, oldest first.
+func (s *Store) Previews(ctx context.Context, f Filter) ([]*mayfly.Preview, error) {
+	var limit *int
+	if f.Limit > 0 {
+		limit = &f.Limit
+	}
+	rows, err := s.pool.Query(ctx, `
+		select `+previewColumns+` from preview
+		where ($1 = '' or project = $1) and ($2 = '' or kind = $2) and ($3 = '' or state = $3)
+			and ($4 = 0::bigint or repository_id = $4) and ($5 or state <> 'deleted')
+			and ($6 = '' or (created_at, id) > (select created_at, id from preview where id = $6))
+		order by created_at, id limit $7`,
+		f.Project, string(f.Kind), string(f.State), f.RepositoryID, f.IncludeDeleted, f.After, limit)
+	if err != nil {
+		return nil, failed(err, "list previews")
+	}
+	previews, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*mayfly.Preview, error) { return scanPreview(row) })
+	if err != nil {
+		return nil, failed(err, "list previews")
+	}
+	return previews, nil
+}
+
+// ChangePreview changes what should be: change is called with the current row locked and may set Generation,
+// WantSuspended, WantDeleted, ExpiresAt, TemplateID, PasswordSealed, Labels and the fields of PR except its identity;
+// everything else is ignored. The change and the job that converges are stored together. It returns the new row.
+// An error of change is returned as it is and nothing is stored.
+func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfly.Preview) error) (*mayfly.Preview, error) {
+	var changed *mayfly.Preview
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		p, err := scanPreview(tx.QueryRow(ctx, `select `+previewColumns+` from preview where id = $1 for update`, id))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return notFoundPreview(id)
+		}
+		if err != nil {
+			return err
+		}
+		if err := change(p); err != nil {
+			return err
+		}
+		pr := p.PR
+		if pr == nil {
+			pr = &mayfly.PullRequest{}
+		}
+		_, err = tx.Exec(ctx, `
+			update preview set generation = $2, want_suspended = $3, want_deleted = $4, expires_at = $5, template_id = nullif($6, ''),
+				password_sealed = $7, labels = $8, repository = $9, head_sha = $10, base_ref = $11, base_sha = $12, title = $13
+			where id = $1`,
+			id, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.TemplateID, p.PasswordSealed, labelsOf(p),
+			pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title)
+		if err != nil {
+			return err
+		}
+		changed = p
+		return s.jobs.Converge(ctx, tx, id)
+	})
+	if err != nil {
+		return nil, failed(err, "change preview %s", id)
+	}
+	return changed, nil
+}
+
+// Observe stores what is: State, ObservedGeneration, ObservedSHA, Failure, TemplateID, Database, Owner, ReadyAt and DeletedAt of
+// p. Only the holder of the preview's lock calls it. A pull request's preview whose state changed gets a job that
+// tells the forge.
+func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			update preview set state = $2, observed_generation = $3, observed_sha = $4, failure = $5, template_id = nullif($6, ''),
+				database = $7, owner = $8, ready_at = $9, deleted_at = $10
+			where id = $1`,
+			p.ID, p.State, p.ObservedGeneration, p.ObservedSHA, p.Failure, p.TemplateID, p.Database, p.Owner, p.ReadyAt, p.DeletedAt)
+		if err != nil {
+			return err
+		}
+		if p.Kind != mayfly.KindPullRequest {
+			return nil
+		}
+		return s.jobs.Publish(ctx, tx, p.ID)
+	})
+	if err != nil {
+		return failed(err, "record preview %s as %s", p.Name, p.State)
+	}
+	return nil
+}
+
+// Touch records that the preview was used at that time, if that is later than what is known.
+func (s *Store) Touch(ctx context.Context, id string, at time.Time) error {
+	_, err := s.pool.Exec(ctx, `
+		update preview set last_used_at = greatest(last_used_at, $2) where id = $1 and state <> 'deleted'`, id, at)
+	if err != nil {
+		return failed(err, "record use of preview %s", id)
+	}
+	return nil
+}
+
+// SetMigrated stores which migrations a preview has (applied, opaque JSON of the caller) and the report of the last run.
+func (s *Store) SetMigrated(ctx context.Context, id string, applied, report json.RawMessage) error {
+	_, err := s.pool.Exec(ctx, `update preview set applied = $2, report = $3 where id = $1`, id, nullJSON(applied), nullJSON(report))
+	if err != nil {
+		return failed(err, "store the migration report of preview %s", id)
+	}
+	return nil
+}
+
+// Migrated returns what SetMigrated stored; nil for what was never stored.
+func (s *Store) Migrated(ctx context.Context, id string) (applied, report json.RawMessage, err error) {
+	var a, r []byte
+	err = s.pool.QueryRow(ctx, `select applied, report from preview where id = $1`, id).Scan(&a, &r)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil, notFoundPreview(id)
+	}
+	if err != nil {
+		return nil, nil, failed(err, "read the migration report of preview %s", id)
+	}
+	return a, r, nil
+}
+
+func nullJSON(j json.RawMessage) any {
+	if len(j) == 0 {
+		return nil
+	}
+	return string(j)
+}
+
+// BeginStep starts an entry in the timeline of a preview or a template and returns its id.
+func (s *Store) BeginStep(ctx context.Context, ownerID, name, detail string) (int64, error) {
+	var id int64
+	err := s.pool.QueryRow(ctx, `insert into step (owner_id, name, detail) values ($1, $2, $3) returning id`, ownerID, name, detail).Scan(&id)
+	if err != nil {
+		return 0, failed(err, "begin step %s of %s", name, ownerID)
+	}
+	return id, nil
+}
+
+// EndStep finishes an entry. An empty detail keeps the one it began with; errText is empty for success.
+func (s *Store) EndStep(ctx context.Context, id int64, detail, errText string) error {
+	_, err := s.pool.Exec(ctx, `
+		update step set finished_at = clock_timestamp(), detail = coalesce(nullif($2, ''), detail), error = $3
+		where id = $1`, id, detail, errText)
+	if err != nil {
+		return failed(err, "end step %d", id)
+	}
+	return nil
+}
+
+// AddStep stores a finished entry of the timeline at once.
+func (s *Store) AddStep(ctx context.Context, ownerID string, step mayfly.Step) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into step (owner_id, name, detail, started_at, finished_at, error) values ($1, $2, $3, $4, $5, $6)`,
+		ownerID, step.Name, step.Detail, step.StartedAt, step.FinishedAt, step.Error)
+	if err != nil {
+		return failed(err, "record step %s of %s", step.Name, ownerID)
+	}
+	return nil
+}
+
+// Steps returns the timeline of a preview or a template, oldest first.
+func (s *Store) Steps(ctx context.Context, ownerID string) ([]mayfly.Step, error) {
+	rows, err := s.pool.Query(ctx, `select name, detail, started_at, finished_at, error from step where owner_id = $1 order by id`, ownerID)
+	if err != nil {
+		return nil, failed(err, "read the timeline of %s", ownerID)
+	}
+	steps, err := pgx.CollectRows(rows, pgx.RowToStructByPos[mayfly.Step])
+	if err != nil {
+		return nil, fmt.Errorf("read the timeline of %s: %w", ownerID, err)
+	}
+	return steps, nil
+}

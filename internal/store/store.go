@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/tern/v2/migrate"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// Enqueuer puts jobs into the queue as part of a transaction of the store. internal/jobs implements it with River.
+type Enqueuer interface {
+	// Converge asks for a preview to be brought to what should be.
+	Converge(ctx context.Context, tx pgx.Tx, previewID string) error
+	// PullRequest asks for a pull request to be read from the forge and acted upon.
+	PullRequest(ctx context.Context, tx pgx.Tx, repositoryID int64, number int) error
+	// Publish asks for the forge to be told about a preview.
+	Publish(ctx context.Context, tx pgx.Tx, previewID string) error
+	// Delivery asks for a stored delivery to be looked at.
+	Delivery(ctx context.Context, tx pgx.Tx, deliveryID string) error
+	// BuildTemplate asks for a template in state building to be built.
+	BuildTemplate(ctx context.Context, tx pgx.Tx, templateID string) error
+}
+
+// Store is the state database. Its methods may be called concurrently and from several processes.
+type Store struct {
+	pool   *pgxpool.Pool
+	jobs   Enqueuer
+	logger *slog.Logger
+}
+
+// New makes a store on a pool whose connections have the store's schema first in their search_path.
+func New(pool *pgxpool.Pool, jobs Enqueuer, logger *slog.Logger) *Store {
+	return &Store{pool: pool, jobs: jobs, logger: logger}
+}
+
+// Connect opens a pool on the state database. schema is created if it does not exist and put first in the search_path of every
+// connection; "" means "mayfly". config.MaxConns bounds the connections: preview locks hold one each.
+func Connect(ctx context.Context, config *pgxpool.Config, schema string) (*pgxpool.Pool, error) {
+	if schema == "" {
+		schema = "mayfly"
+	}
+	config = config.Copy()
+	config.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize()
+	config.ConnConfig.RuntimeParams["application_name"] = "mayfly"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the state database: %w", err)
+	}
+	if err := createSchema(ctx, pool, schema); err != nil {
+		pool.Close()
+		return nil, unavailable(err)
+	}
+	return pool, nil
+}
+
+// createSchema tolerates another process that creates the same schema at the same moment, which Postgres answers with
+// a unique violation in pg_namespace even for IF NOT EXISTS.
+func createSchema(ctx context.Context, pool *pgxpool.Pool, schema string) error {
+	_, err := pool.Exec(ctx, "create schema if not exists "+pgx.Identifier{schema}.Sanitize())
+	if isCode(err, "23505") || isCode(err, "42P06") {
+		return nil
+	}
+	return err
+}
+
+// Migrate brings the store's own schema up to date. Several processes may call it at once.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer conn.Release()
+	migrator, err := migrate.NewMigrator(ctx, conn.Conn(), "schema_version")
+	if err != nil {
+		return fmt.Errorf("prepare the state database's schema: %w", err)
+	}
+	files, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		return fmt.Errorf("read embedded schema: %w", err)
+	}
+	if err := migrator.LoadMigrations(files); err != nil {
+		return fmt.Errorf("read embedded schema: %w", err)
+	}
+	if err := migrator.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate the state database: %w", err)
+	}
+	return nil
+}
+
+// Ping reports whether the state database answers: nil, or an *mayfly.Error with CodeStateUnavailable.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.pool.Ping(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Pool returns the underlying pool, for the job queue.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// Installation returns the id of this Mayfly installation, made at the first call and kept: what it labels its
+// containers with.
+func (s *Store) Installation(ctx context.Context) (string, error) {
+	return s.setting(ctx, "installation", mayfly.NewID("i"))
+}
+
+// setting returns the value of a setting, storing the given one first if there is none.
+func (s *Store) setting(ctx context.Context, key, initial string) (string, error) {
+	var value string
+	err := s.pool.QueryRow(ctx, `
+		insert into setting (key, value) values ($1, $2)
+		on conflict (key) do update set value = setting.value
+		returning value`, key, initial).Scan(&value)
+	if err != nil {
+		return "", failed(err, "read setting %s", key)
+	}
+	return value, nil
+}
+
+// inTx runs fn in a transaction, committed if fn returns nil.
+func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.pool, fn)
+}
+
+func isCode(err error, code string) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == code
+}
+
+// failed wraps an error of the state database with what was being done. Errors that already carry a code, and errors that
+// mean that the database does not answer, get no second explanation.
+func failed(err error, format string, args ...any) error {
+	var coded *mayfly.Error
+	if errors.As(err, &coded) {
+		return err
+	}
+	doing := fmt.Sprintf(format, args...)
+	var connectErr *pgconn.ConnectError
+	if errors.As(err, &connectErr) {
+		return unavailable(fmt.Errorf("%s: %w", doing, err))
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func unavailable(err error) error {
+	return (&mayfly.Error{Code: mayfly.CodeStateUnavailable, Message: "the state database does not answer", Err: err}).
+		WithHint("check database_url, or that the embedded state database's container runs; mayfly doctor says more")
+}

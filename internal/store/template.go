@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+const templateColumns = `id, project, version, state, image, major, database, owner, source, size_bytes, row_count, report, failure,
+	created_at, ready_at`
+
+func scanTemplate(row pgx.Row) (*mayfly.Template, error) {
+	var t mayfly.Template
+	err := row.Scan(&t.ID, &t.Project, &t.Version, &t.State, &t.Image, &t.Major, &t.Database, &t.Owner, &t.Source, &t.SizeBytes, &t.RowCount,
+		&t.Report, &t.Failure, &t.CreatedAt, &t.ReadyAt)
+	if err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// CreateTemplate stores a new template in state building, with the next version of its project, and the job that
+// builds it. CodeConflict if one of that project is being built.
+func (s *Store) CreateTemplate(ctx context.Context, t *mayfly.Template) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create template ' || $1, 0))`, t.Project); err != nil {
+			return err
+		}
+		err := tx.QueryRow(ctx, `
+			insert into template (id, project, version, state, image, major, database, owner, source)
+			select $1, $2::text, coalesce(max(version), 0) + 1, 'building', $3, $4, $5, $6, $7 from template where project = $2
+			returning version, state, created_at`,
+			t.ID, t.Project, t.Image, t.Major, t.Database, t.Owner, t.Source).Scan(&t.Version, &t.State, &t.CreatedAt)
+		if isCode(err, "23505") {
+			return mayfly.Errorf(mayfly.CodeConflict, "a template of project %s is already being built", t.Project).
+				WithHint("wait for it: mayfly template ls --project %s", t.Project)
+		}
+		if err != nil {
+			return err
+		}
+		return s.jobs.BuildTemplate(ctx, tx, t.ID)
+	})
+	if err != nil {
+		return failed(err, "create a template of project %s", t.Project)
+	}
+	return nil
+}
+
+// UpdateTemplate stores everything of t that can change: State, Image, Major, SizeBytes, RowCount, Report, Failure, ReadyAt.
+func (s *Store) UpdateTemplate(ctx context.Context, t *mayfly.Template) error {
+	_, err := s.pool.Exec(ctx, `
+		update template set state = $2, image = $3, major = $4, size_bytes = $5, row_count = $6, report = $7, failure = $8, ready_at = $9
+		where id = $1`,
+		t.ID, t.State, t.Image, t.Major, t.SizeBytes, t.RowCount, nullJSON(t.Report), t.Failure, t.ReadyAt)
+	if err != nil {
+		return failed(err, "record template %s as %s", t.ID, t.State)
+	}
+	return nil
+}
+
+// Template returns a template by id. CodeNotFound if there is none.
+func (s *Store) Template(ctx context.Context, id string) (*mayfly.Template, error) {
+	t, err := scanTemplate(s.pool.QueryRow(ctx, `select `+templateColumns+` from template where id = $1`, id))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no template %s", id).WithHint("mayfly template ls shows all templates")
+	}
+	if err != nil {
+		return nil, failed(err, "read template %s", id)
+	}
+	return t, nil
+}
+
+// LatestTemplate returns the newest ready template of a project. CodeNoTemplate if there is none.
+func (s *Store) LatestTemplate(ctx context.Context, project string) (*mayfly.Template, error) {
+	t, err := scanTemplate(s.pool.QueryRow(ctx, `
+		select `+templateColumns+` from template where project = $1 and state = 'ready' order by version desc limit 1`, project))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, mayfly.Errorf(mayfly.CodeNoTemplate, "project %s has no template yet", project).
+			WithHint("build one: mayfly template build --project %s --wait", project)
+	}
+	if err != nil {
+		return nil, failed(err, "read the newest template of project %s", project)
+	}
+	return t, nil
+}
+
+// Templates returns the templates of a project ("" = all projects), oldest version first.
+func (s *Store) Templates(ctx context.Context, project string) ([]*mayfly.Template, error) {
+	rows, err := s.pool.Query(ctx, `
+		select `+templateColumns+` from template where $1 = '' or project = $1 order by project, version`, project)
+	if err != nil {
+		return nil, failed(err, "list templates")
+	}
+	templates, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*mayfly.Template, error) { return scanTemplate(row) })
+	if err != nil {
+		return nil, failed(err, "list templates")
+	}
+	return templates, nil
+}
+
+// TemplateInUse reports whether a live preview is, or will be, a clone of the template.
+func (s *Store) TemplateInUse(ctx context.Context, id string) (bool, error) {
+	var used bool
+	err := s.pool.QueryRow(ctx, `select exists (select from preview where template_id = $1 and state <> 'deleted')`, id).Scan(&used)
+	if err != nil {
+		return false, failed(err, "look for previews of template %s", id)
+	}
+	return used, nil
+}
