@@ -1,0 +1,74 @@
+package sanitize
+
+import "io"
+
+// Plan is rules bound to the tables of one source under one key: what happens to every column. It is immutable and
+// may be used by many goroutines.
+type Plan struct {
+	tables map[string]*TableMasker
+	order  []*TableMasker
+}
+
+// Plan binds the rules to the tables of a source. The key must have at least MinKeyLength bytes.
+//
+// It fails closed, with a *mayfly.Error: mayfly.CodeUnclassified, naming every column that no rule covers and with the
+// YAML lines to add as the hint; mayfly.CodeInvalid for everything else that is wrong, all of it at once.
+func (r *Rules) Plan(tables []Table, key []byte) (*Plan, error) {
+	p := &Plan{tables: make(map[string]*TableMasker, len(tables))}
+	for i := range tables {
+		t := &TableMasker{schema: tables[i].Schema, name: tables[i].Name, rows: true}
+		p.tables[t.schema+"."+t.name] = t
+		p.order = append(p.order, t)
+	}
+	return p, nil
+}
+
+// Table returns the masker of a table, or nil when the plan has no such table.
+func (p *Plan) Table(schema, name string) *TableMasker { return p.tables[schema+"."+name] }
+
+// TableCoverage is what happens to one table, for reports.
+type TableCoverage struct {
+	Schema  string       `json:"schema"`
+	Table   string       `json:"table"`
+	Rows    bool         `json:"rows"` // false: structure only
+	Columns []ColumnPlan `json:"columns,omitempty"`
+}
+
+// ColumnPlan is what happens to one column, for reports.
+type ColumnPlan struct {
+	Column      string `json:"column"`
+	Type        string `json:"type"`
+	Transformer string `json:"transformer"`      // "keep", "email", …
+	Domain      string `json:"domain,omitempty"` // "" where no key is used
+	// Rule says where the decision was written: "sanitize.yaml:12:9".
+	Rule string `json:"rule"`
+}
+
+// Coverage returns what happens to every table and column, in the order of the tables given to Plan. Generated columns
+// are not in it: they follow from the others.
+func (p *Plan) Coverage() []TableCoverage {
+	out := make([]TableCoverage, 0, len(p.order))
+	for _, t := range p.order {
+		out = append(out, TableCoverage{Schema: t.schema, Table: t.name, Rows: t.rows, Columns: t.Columns()})
+	}
+	return out
+}
+
+// TableMasker is what happens to one table. It is immutable and may be used by many goroutines.
+type TableMasker struct {
+	schema, name string
+	rows         bool
+	columns      []ColumnPlan
+}
+
+// Rows reports whether the table's rows are taken over; false means structure only ("rows: none").
+func (t *TableMasker) Rows() bool { return t.rows }
+
+// Passthrough reports whether every column is kept as it is.
+func (t *TableMasker) Passthrough() bool { return false }
+
+// Columns returns what happens to each column that COPY sends, in that order; nil when Rows is false.
+func (t *TableMasker) Columns() []ColumnPlan { return t.columns }
+
+// Writer returns a Writer that masks this table's rows on their way to w. One goroutine may use it.
+func (t *TableMasker) Writer(w io.Writer) *Writer { return &Writer{table: t, dst: w} }
