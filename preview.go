@@ -52,7 +52,7 @@ type PullRequest struct {
 // by the API, the webhooks and the periodic jobs. What is: State, Observed*, Failure; written by converge alone, under
 // the preview's lock.
 type Preview struct {
-	ID      string // "p" and 25 base32 characters; also the name of its volume and its instance
+	ID      string // "p" and 25 base32 characters; Resource makes the names of its volume and instance from it
 	Name    string // unique among previews that are not deleted
 	Project string
 	Kind    Kind
@@ -84,6 +84,13 @@ type Preview struct {
 	LastUsedAt *time.Time
 	DeletedAt  *time.Time
 }
+
+// Resource returns the name of the volume and the instance of one generation of a preview. Each generation has its own,
+// so that whatever exists under another generation's name is garbage, whenever a crash left it.
+func (p *Preview) Resource(generation int64) string { return fmt.Sprintf("%s-%d", p.ID, generation) }
+
+// Instance returns the name of the instance that clients are connected to: the generation that was built last.
+func (p *Preview) Instance() string { return p.Resource(p.ObservedGeneration) }
 
 // Connectable reports whether the gateway may hand a client to the preview now or after waking it. A preview whose
 // migration failed stays inspectable.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Lock takes the lock of that name, shared by all processes on the state database, waiting until ctx ends. The returned
@@ -19,6 +21,27 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 		_ = conn.Hijack().Close(context.WithoutCancel(ctx))
 		return nil, failed(err, "lock %s", name)
 	}
+	return s.unlocker(ctx, conn, name), nil
+}
+
+// TryLock is Lock without waiting: ok is false if somebody else has the lock.
+func (s *Store) TryLock(ctx context.Context, name string) (unlock func(), ok bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, false, failed(err, "lock %s", name)
+	}
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, name).Scan(&ok); err != nil {
+		_ = conn.Hijack().Close(context.WithoutCancel(ctx))
+		return nil, false, failed(err, "lock %s", name)
+	}
+	if !ok {
+		conn.Release()
+		return nil, false, nil
+	}
+	return s.unlocker(ctx, conn, name), true, nil
+}
+
+func (s *Store) unlocker(ctx context.Context, conn *pgxpool.Conn, name string) func() {
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -30,5 +53,5 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 			return
 		}
 		conn.Release()
-	}, nil
+	}
 }

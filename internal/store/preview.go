@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -240,7 +239,8 @@ func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 		if p.Kind != mayfly.KindPullRequest {
 			return nil
 		}
-		return s.jobs.Publish(ctx, tx, p.ID)
+		settled := p.State == mayfly.PreviewReady || p.State == mayfly.PreviewFailed || p.State == mayfly.PreviewDeleted
+		return s.jobs.Publish(ctx, tx, p.ID, settled)
 	})
 	if err != nil {
 		return failed(err, "record preview %s as %s", p.Name, p.State)
@@ -250,8 +250,8 @@ func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 
 // Touch records that the preview was used at that time, if that is later than what is known.
 func (s *Store) Touch(ctx context.Context, id string, at time.Time) error {
-	_, err := s.pool.Exec(ctx, `
-		update preview set last_used_at = greatest(last_used_at, $2) where id = $1 and state <> 'deleted'`, id, at)
+	_, err := s.pool.Exec(ctx, lazily+`
+		update preview set last_used_at = greatest(last_used_at, $2) from lazily where id = $1 and state <> 'deleted'`, id, at)
 	if err != nil {
 		return failed(err, "record use of preview %s", id)
 	}
@@ -285,49 +285,4 @@ func nullJSON(j json.RawMessage) any {
 		return nil
 	}
 	return string(j)
-}
-
-// BeginStep starts an entry in the timeline of a preview or a template and returns its id.
-func (s *Store) BeginStep(ctx context.Context, ownerID, name, detail string) (int64, error) {
-	var id int64
-	err := s.pool.QueryRow(ctx, `insert into step (owner_id, name, detail) values ($1, $2, $3) returning id`, ownerID, name, detail).Scan(&id)
-	if err != nil {
-		return 0, failed(err, "begin step %s of %s", name, ownerID)
-	}
-	return id, nil
-}
-
-// EndStep finishes an entry. An empty detail keeps the one it began with; errText is empty for success.
-func (s *Store) EndStep(ctx context.Context, id int64, detail, errText string) error {
-	_, err := s.pool.Exec(ctx, `
-		update step set finished_at = clock_timestamp(), detail = coalesce(nullif($2, ''), detail), error = $3
-		where id = $1`, id, detail, errText)
-	if err != nil {
-		return failed(err, "end step %d", id)
-	}
-	return nil
-}
-
-// AddStep stores a finished entry of the timeline at once.
-func (s *Store) AddStep(ctx context.Context, ownerID string, step mayfly.Step) error {
-	_, err := s.pool.Exec(ctx, `
-		insert into step (owner_id, name, detail, started_at, finished_at, error) values ($1, $2, $3, $4, $5, $6)`,
-		ownerID, step.Name, step.Detail, step.StartedAt, step.FinishedAt, step.Error)
-	if err != nil {
-		return failed(err, "record step %s of %s", step.Name, ownerID)
-	}
-	return nil
-}
-
-// Steps returns the timeline of a preview or a template, oldest first.
-func (s *Store) Steps(ctx context.Context, ownerID string) ([]mayfly.Step, error) {
-	rows, err := s.pool.Query(ctx, `select name, detail, started_at, finished_at, error from step where owner_id = $1 order by id`, ownerID)
-	if err != nil {
-		return nil, failed(err, "read the timeline of %s", ownerID)
-	}
-	steps, err := pgx.CollectRows(rows, pgx.RowToStructByPos[mayfly.Step])
-	if err != nil {
-		return nil, fmt.Errorf("read the timeline of %s: %w", ownerID, err)
-	}
-	return steps, nil
 }

@@ -25,8 +25,9 @@ type Enqueuer interface {
 	Converge(ctx context.Context, tx pgx.Tx, previewID string) error
 	// PullRequest asks for a pull request to be read from the forge and acted upon.
 	PullRequest(ctx context.Context, tx pgx.Tx, repositoryID int64, number int) error
-	// Publish asks for the forge to be told about a preview.
-	Publish(ctx context.Context, tx pgx.Tx, previewID string) error
+	// Publish asks for the forge to be told about a preview: now if it is settled, else soon, so that a preview that is made in less
+	// than that is told about once.
+	Publish(ctx context.Context, tx pgx.Tx, previewID string, settled bool) error
 	// Delivery asks for a stored delivery to be looked at.
 	Delivery(ctx context.Context, tx pgx.Tx, deliveryID string) error
 	// BuildTemplate asks for a template in state building to be built.

@@ -113,12 +113,17 @@ create table revoked_token (
   expires_at timestamptz not null
 );
 
+-- Every change is announced with the id that people wait for.
 create function announce() returns trigger language plpgsql as $$
 begin
-  perform pg_notify('mayfly', to_jsonb(new) ->> tg_argv[0]);
+  if tg_table_name = 'step' then
+    perform pg_notify('mayfly', new.owner_id);
+  else
+    perform pg_notify('mayfly', new.id);
+  end if;
   return null;
 end
 $$;
-create trigger announce after insert or update on preview for each row execute function announce('id');
-create trigger announce after insert or update on template for each row execute function announce('id');
-create trigger announce after insert or update on step for each row execute function announce('owner_id');
+create trigger announce after insert or update on preview for each row execute function announce();
+create trigger announce after insert or update on template for each row execute function announce();
+create trigger announce after insert or update on step for each row execute function announce();
