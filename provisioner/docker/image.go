@@ -1,0 +1,223 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+)
+
+// A pull is given up when nothing was downloaded for pullSilence, and after pullTotal in any case.
+const (
+	pullSilence = 20 * time.Second
+	pullTotal   = 5 * time.Minute
+)
+
+// imageFacts is what must be known of an image to run it.
+type imageFacts struct {
+	major   int
+	user    driver.Owner
+	volumes []string // the image's VOLUME declarations
+}
+
+// Image implements driver.Engine. With ref "", it takes postgres:<major> or mayfly-postgres:<major>, whichever is
+// present, and pulls the former otherwise.
+func (e *Engine) Image(ctx context.Context, ref string, major int) (driver.Image, error) {
+	candidates := []string{ref}
+	if ref == "" {
+		if major <= 0 {
+			return driver.Image{}, mayfly.Errorf(mayfly.CodeInvalid, "neither an image nor a PostgreSQL major version is given")
+		}
+		candidates = []string{fmt.Sprintf("postgres:%d", major), fmt.Sprintf("mayfly-postgres:%d", major)}
+	}
+	for _, candidate := range candidates {
+		found, err := e.present(ctx, candidate, major)
+		if !errors.Is(err, driver.ErrNotFound) {
+			return found, err
+		}
+	}
+	if err := e.pull(ctx, candidates[0]); err != nil {
+		return driver.Image{}, err
+	}
+	found, err := e.present(ctx, candidates[0], major)
+	if errors.Is(err, driver.ErrNotFound) {
+		return driver.Image{}, unavailable(candidates[0], major, err)
+	}
+	return found, err
+}
+
+// present resolves a reference to an image that the engine has. ErrNotFound if it has none.
+func (e *Engine) present(ctx context.Context, ref string, major int) (driver.Image, error) {
+	found, err := e.api.ImageInspect(ctx, ref)
+	if err != nil {
+		return driver.Image{}, e.wrap(err, "look for image %s", ref)
+	}
+	facts, err := e.probed(ctx, found.ID)
+	if err != nil {
+		return driver.Image{}, err
+	}
+	if major > 0 && facts.major != major {
+		return driver.Image{}, mayfly.Errorf(mayfly.CodeInvalid, "image %s holds PostgreSQL %d, not %d", ref, facts.major, major).
+			WithHint("change the project's image or its major version")
+	}
+	return driver.Image{ID: found.ID, Ref: ref, Major: facts.major, User: facts.user}, nil
+}
+
+// probed returns the facts of a present image, found out once per process.
+func (e *Engine) probed(ctx context.Context, id string) (imageFacts, error) {
+	if facts, ok := e.images.Load(id); ok {
+		return facts.(imageFacts), nil
+	}
+	// One caller probes for all; that its context may end first must not fail the others.
+	flight := e.flights.DoChan("probe "+id, func() (any, error) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		facts, err := e.probe(bounded, id)
+		if err == nil {
+			e.images.Store(id, facts)
+		}
+		return facts, err
+	})
+	select {
+	case <-ctx.Done():
+		return imageFacts{}, fmt.Errorf("probe image %s: %w", id, ctx.Err())
+	case result := <-flight:
+		return result.Val.(imageFacts), result.Err
+	}
+}
+
+// probeScript prints the postgres user's numbers and the server's version.
+const probeScript = `id -u postgres && id -g postgres && postgres --version`
+
+// probe runs a container of the image, as nobody, since the postgres user's number is what it is to find out.
+func (e *Engine) probe(ctx context.Context, id string) (imageFacts, error) {
+	inspected, err := e.api.ImageInspect(ctx, id)
+	if err != nil {
+		if cerrdefs.IsNotFound(err) {
+			return imageFacts{}, mayfly.Errorf(mayfly.CodeImageUnavailable, "image %s is not present: %w", id, err).
+				WithHint("build or pull it again; templates need the image that they were made with")
+		}
+		return imageFacts{}, e.wrap(err, "inspect image %s", id)
+	}
+	facts := imageFacts{user: driver.Owner{UID: 65534, GID: 65534}}
+	if inspected.Config != nil {
+		facts.volumes = slices.Sorted(maps.Keys(inspected.Config.Volumes))
+	}
+	var out bytes.Buffer
+	result, err := e.run(ctx, driver.RunSpec{
+		Image: id, Command: []string{"sh", "-c", probeScript}, Stdout: &out, Labels: map[string]string{"role": "probe"},
+	}, facts)
+	if err != nil {
+		return imageFacts{}, fmt.Errorf("probe image %s: %w", id, err)
+	}
+	if err := facts.parse(out.String()); err != nil || result.ExitCode != 0 {
+		return imageFacts{}, mayfly.Errorf(mayfly.CodeInvalid, "image %s is not a usable Postgres image: exit code %d: %s", id,
+			result.ExitCode, strings.TrimSpace(out.String()+" "+string(result.Stderr))).
+			WithHint("an image needs a postgres user, a shell, and postgres and the client programs on its PATH")
+	}
+	return facts, nil
+}
+
+// parse reads probeScript's output: uid, gid, "postgres (PostgreSQL) 15.18 (Debian …)".
+func (f *imageFacts) parse(out string) error {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 3 {
+		return fmt.Errorf("%d lines instead of 3", len(lines))
+	}
+	uid, errUID := strconv.Atoi(lines[0])
+	gid, errGID := strconv.Atoi(lines[1])
+	fields := strings.Fields(lines[2])
+	if len(fields) < 3 {
+		return fmt.Errorf("version %q is not understood", lines[2])
+	}
+	digits := fields[2]
+	if i := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		digits = digits[:i] // "15.18", "19beta1"
+	}
+	major, errMajor := strconv.Atoi(digits)
+	if err := errors.Join(errUID, errGID, errMajor); err != nil {
+		return err
+	}
+	f.user, f.major = driver.Owner{UID: uid, GID: gid}, major
+	return nil
+}
+
+// pull downloads an image, if that goes well enough.
+func (e *Engine) pull(ctx context.Context, ref string) error {
+	flight := e.flights.DoChan("pull "+ref, func() (any, error) {
+		return nil, e.pullOnce(context.WithoutCancel(ctx), ref)
+	})
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("pull image %s: %w", ref, ctx.Err())
+	case result := <-flight:
+		return result.Err
+	}
+}
+
+func (e *Engine) pullOnce(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithTimeout(ctx, pullTotal)
+	defer cancel()
+	silence := time.AfterFunc(pullSilence, cancel)
+	defer silence.Stop()
+	e.log.InfoContext(ctx, "pulling image", "image", ref)
+	progress, err := e.api.ImagePull(ctx, ref, image.PullOptions{})
+	if err == nil {
+		err = followPull(progress, func() { silence.Reset(pullSilence) })
+		_ = progress.Close()
+	}
+	if err == nil {
+		return nil
+	}
+	if connectionLost(err) {
+		return e.wrap(err, "pull image %s", ref)
+	}
+	return unavailable(ref, 0, err)
+}
+
+// followPull reads the engine's progress messages to the end, and calls alive for each that shows progress.
+func followPull(progress io.Reader, alive func()) error {
+	decoder := json.NewDecoder(progress)
+	for {
+		var message struct {
+			Error  string `json:"error"`
+			Status string `json:"status"`
+		}
+		switch err := decoder.Decode(&message); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case message.Error != "":
+			return errors.New(message.Error)
+		case !strings.HasPrefix(message.Status, "Retrying"):
+			alive()
+		}
+	}
+}
+
+// unavailable says how to get the image.
+func unavailable(ref string, major int, cause error) error {
+	err := mayfly.Errorf(mayfly.CodeImageUnavailable, "image %s is not present and cannot be pulled: %w", ref, cause)
+	if major == 0 {
+		_, tag, _ := strings.Cut(ref, ":")
+		major, _ = strconv.Atoi(tag)
+	}
+	if major == 0 {
+		return err.WithHint("pull or build it on the engine's host")
+	}
+	return err.WithHint("run: make images MAJORS=%d", major)
+}

@@ -1,0 +1,113 @@
+package docker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// handlerGrace is how long Run waits for the callbacks of its listener after their connections were closed.
+const handlerGrace = 10 * time.Second
+
+func (e *Engine) runsDir() string { return filepath.Join(e.runDir, ".runs") }
+
+// ownerOfRunDir is the owner in a listener directory's name, "<owner>-<run>".
+func ownerOfRunDir(name string) string {
+	before, _, _ := strings.Cut(name, "-")
+	return before
+}
+
+// runListener serves one Unix socket in a directory of its own and hands every connection to a callback.
+type runListener struct {
+	dir      string
+	listener net.Listener
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+	done   sync.WaitGroup
+}
+
+// listen opens the socket. Anyone in the container may connect: whatever user the command runs as.
+func (e *Engine) listen(handle func(net.Conn)) (*runListener, error) {
+	dir := filepath.Join(e.runsDir(), e.owner.id+"-"+randomHex()[:8])
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("make listener directory: %w", err)
+	}
+	l := &runListener{dir: dir, log: e.log, conns: make(map[net.Conn]struct{})}
+	path := filepath.Join(dir, socketName)
+	var err error
+	if l.listener, err = net.Listen("unix", path); err == nil {
+		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666)) // both subject to the umask so far
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for the command's connections: %w", err), l.close())
+	}
+	l.done.Go(func() { l.accept(handle) })
+	return l, nil
+}
+
+func (l *runListener) accept(handle func(net.Conn)) {
+	for {
+		conn, err := l.listener.Accept()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				l.log.Warn("accepting a command's connection failed", "error", err)
+			}
+			return
+		}
+		l.mu.Lock()
+		if l.closed {
+			l.mu.Unlock()
+			_ = conn.Close()
+			return
+		}
+		l.conns[conn] = struct{}{}
+		l.done.Add(1)
+		l.mu.Unlock()
+		go func() {
+			defer l.done.Done()
+			defer l.forget(conn)
+			handle(conn)
+		}()
+	}
+}
+
+func (l *runListener) forget(conn net.Conn) {
+	_ = conn.Close()
+	l.mu.Lock()
+	delete(l.conns, conn)
+	l.mu.Unlock()
+}
+
+// close ends the listener and all its connections, waits for the callbacks and removes the directory.
+func (l *runListener) close() error {
+	if l.listener != nil {
+		_ = l.listener.Close()
+	}
+	l.mu.Lock()
+	l.closed = true
+	for conn := range l.conns {
+		_ = conn.Close()
+	}
+	l.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { l.done.Wait(); close(ended) }()
+	var late error
+	select {
+	case <-ended:
+	case <-time.After(handlerGrace):
+		late = errors.New("a listener's callback did not return after its connection was closed")
+	}
+	if err := os.RemoveAll(l.dir); err != nil {
+		return errors.Join(late, fmt.Errorf("remove listener directory: %w", err))
+	}
+	return late
+}
