@@ -73,6 +73,7 @@ type PreviewSettings struct {
 	MemoryBytes int64
 	CPUs        float64
 	Pids        int64
+	ShmBytes    int64
 	// DiskBytes is how much a preview may write on top of its template. 0 means the server's default.
 	DiskBytes int64
 	// MaxPreviews bounds the live previews of this project. 0 means unbounded.

@@ -154,3 +154,12 @@ func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
 	}
 	return revoked, nil
 }
+
+// RequestPullRequest asks for a pull request to be read from the forge and acted upon.
+func (s *Store) RequestPullRequest(ctx context.Context, repositoryID int64, number int) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error { return s.jobs.PullRequest(ctx, tx, repositoryID, number) })
+	if err != nil {
+		return failed(err, "ask for pull request %d of repository %d", number, repositoryID)
+	}
+	return nil
+}

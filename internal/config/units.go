@@ -1,0 +1,66 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Duration is a time.Duration that also reads whole days: "7d", "1d12h". "never" is -1ns.
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := ParseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// ParseDuration reads "90s", "12h", "7d", "1d12h" and "never" (-1ns).
+func ParseDuration(text string) (time.Duration, error) {
+	if text == "never" {
+		return -1, nil
+	}
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "0", text
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration such as 90s, 12h or 7d", text)
+	}
+	total := time.Duration(n) * 24 * time.Hour //nolint:gosec // at most 65535 days
+	if rest == "" && found {
+		return total, nil
+	}
+	v, err := time.ParseDuration(rest)
+	if err != nil || v < 0 {
+		return 0, fmt.Errorf("%q is not a duration such as 90s, 12h or 7d", text)
+	}
+	return total + v, nil
+}
+
+// Bytes is a number of bytes that reads "512MiB", "10GiB" or a plain number.
+type Bytes int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	shift := 0
+	for suffix, n := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40} {
+		if strings.HasSuffix(s, suffix) {
+			shift, s = n, strings.TrimSpace(strings.TrimSuffix(s, suffix))
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || n < 0 || n > 1<<40 {
+		return fmt.Errorf("%q is not a size such as 512MiB or 10GiB", text)
+	}
+	*b = Bytes(n * float64(int64(1)<<shift))
+	return nil
+}

@@ -1,0 +1,158 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Handlers do the work. Each may be called again for work that is done already, and concurrently. A returned error means
+// "try again later"; one that has a method RetryAfter() time.Duration says when.
+type Handlers struct {
+	Converge      func(ctx context.Context, previewID string) error
+	PullRequest   func(ctx context.Context, repositoryID int64, number int) error
+	Publish       func(ctx context.Context, previewID string) error
+	Delivery      func(ctx context.Context, deliveryID string) error
+	BuildTemplate func(ctx context.Context, templateID string) error
+	// The periodic ones. They run on one of all processes that share the state database, and once at start.
+	Reconcile func(ctx context.Context) error
+	Expire    func(ctx context.Context) error
+	Sweep     func(ctx context.Context) error
+}
+
+// Options say how the queue runs.
+type Options struct {
+	Pool     *pgxpool.Pool
+	Handlers Handlers
+	Logger   *slog.Logger
+	// Workers is how many previews converge at once. 0 means 8.
+	Workers int
+	// ReconcileEvery, ExpireEvery and SweepEvery are the periods; 0 means 1 minute, 15 seconds and 1 minute.
+	ReconcileEvery, ExpireEvery, SweepEvery time.Duration
+}
+
+// Queue works on the jobs.
+type Queue struct {
+	client *river.Client[pgx.Tx]
+}
+
+// New makes a queue; Start starts it.
+func New(opts Options) (*Queue, error) {
+	workers := river.NewWorkers()
+	h := opts.Handlers
+	add(workers, 2*time.Hour, func(ctx context.Context, a convergeArgs) error { return h.Converge(ctx, a.PreviewID) })
+	add(workers, 2*time.Minute, func(ctx context.Context, a pullRequestArgs) error {
+		return h.PullRequest(ctx, a.RepositoryID, a.Number)
+	})
+	add(workers, 2*time.Minute, func(ctx context.Context, a publishArgs) error { return h.Publish(ctx, a.PreviewID) })
+	add(workers, time.Minute, func(ctx context.Context, a deliveryArgs) error { return h.Delivery(ctx, a.DeliveryID) })
+	add(workers, 48*time.Hour, func(ctx context.Context, a templateArgs) error { return h.BuildTemplate(ctx, a.TemplateID) })
+	add(workers, 10*time.Minute, func(ctx context.Context, _ reconcileArgs) error { return h.Reconcile(ctx) })
+	add(workers, 2*time.Minute, func(ctx context.Context, _ expireArgs) error { return h.Expire(ctx) })
+	add(workers, 10*time.Minute, func(ctx context.Context, _ sweepArgs) error { return h.Sweep(ctx) })
+
+	n := or(opts.Workers, 8)
+	client, err := river.NewClient(riverpgxv5.New(opts.Pool), &river.Config{
+		Logger:  opts.Logger,
+		Workers: workers,
+		Queues: map[string]river.QueueConfig{
+			queueDefault: {MaxWorkers: n},
+			queueForge:   {MaxWorkers: n},
+			queueBuilds:  {MaxWorkers: 2},
+		},
+		// A person waits for most of these jobs: be told at once (River listens), and fetch without pause.
+		FetchCooldown:     5 * time.Millisecond,
+		FetchPollInterval: time.Second,
+		RetryPolicy:       retryPolicy{},
+		// Work that a killed process left is found by Reconcile, which runs at every start; this is the second net.
+		RescueStuckJobsAfter: 49 * time.Hour,
+		PeriodicJobs: []*river.PeriodicJob{
+			periodic(or(opts.ReconcileEvery, time.Minute), reconcileArgs{}),
+			periodic(or(opts.ExpireEvery, 15*time.Second), expireArgs{}),
+			periodic(or(opts.SweepEvery, time.Minute), sweepArgs{}),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	return &Queue{client: client}, nil
+}
+
+// Start begins to work; ctx bounds starting only.
+func (q *Queue) Start(ctx context.Context) error {
+	if err := q.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start the queue: %w", err)
+	}
+	return nil
+}
+
+// Stop takes no new jobs, waits for the running ones until ctx ends, and then cancels them.
+func (q *Queue) Stop(ctx context.Context) error {
+	err := q.client.Stop(ctx)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	cancelCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := q.client.StopAndCancel(cancelCtx); err != nil {
+		return fmt.Errorf("stop the queue: %w", err)
+	}
+	return nil
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// periodic runs a job at start and then every period. One that still waits is not added again.
+func periodic(every time.Duration, args river.JobArgs) *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(every), func() (river.JobArgs, *river.InsertOpts) {
+		return args, &river.InsertOpts{
+			Queue: queueForge, Priority: 3, MaxAttempts: 1, UniqueOpts: river.UniqueOpts{
+				ByPeriod: every,
+			},
+		}
+	}, &river.PeriodicJobOpts{RunOnStart: true})
+}
+
+type worker[T river.JobArgs] struct {
+	river.WorkerDefaults[T]
+	timeout time.Duration
+	work    func(context.Context, T) error
+}
+
+func add[T river.JobArgs](workers *river.Workers, timeout time.Duration, work func(context.Context, T) error) {
+	river.AddWorker(workers, &worker[T]{timeout: timeout, work: work})
+}
+
+func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.timeout }
+
+func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
+	err := w.work(ctx, job.Args)
+	var later interface{ RetryAfter() time.Duration }
+	if errors.As(err, &later) {
+		return river.JobSnooze(max(later.RetryAfter(), 50*time.Millisecond))
+	}
+	return err
+}
+
+// retryPolicy doubles from half a second to a minute, with jitter: the things that fail here are engines and APIs that come back.
+type retryPolicy struct{}
+
+func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
+	delay := min(500*time.Millisecond<<min(len(job.Errors), 7), time.Minute)
+	return time.Now().Add(delay/2 + rand.N(delay)) //nolint:gosec // jitter, not a secret
+}
