@@ -36,27 +36,41 @@ type imageFacts struct {
 // Image implements driver.Engine. With ref "", it takes postgres:<major> or mayfly-postgres:<major>, whichever is
 // present, and pulls the former otherwise.
 func (e *Engine) Image(ctx context.Context, ref string, major int) (driver.Image, error) {
-	candidates := []string{ref}
-	if ref == "" {
-		if major <= 0 {
-			return driver.Image{}, mayfly.Errorf(mayfly.CodeInvalid, "neither an image nor a PostgreSQL major version is given")
-		}
-		candidates = []string{fmt.Sprintf("postgres:%d", major), fmt.Sprintf("mayfly-postgres:%d", major)}
+	found, err := e.Present(ctx, ref, major)
+	if !errors.Is(err, driver.ErrNotFound) {
+		return found, err
 	}
-	for _, candidate := range candidates {
+	wanted := candidates(ref, major)[0]
+	if err := e.pull(ctx, wanted); err != nil {
+		return driver.Image{}, err
+	}
+	found, err = e.present(ctx, wanted, major)
+	if errors.Is(err, driver.ErrNotFound) {
+		return driver.Image{}, unavailable(wanted, err)
+	}
+	return found, err
+}
+
+// Present is Image without pulling. ErrNotFound if there is no such image on the engine.
+func (e *Engine) Present(ctx context.Context, ref string, major int) (driver.Image, error) {
+	if ref == "" && major <= 0 {
+		return driver.Image{}, mayfly.Errorf(mayfly.CodeInvalid, "neither an image nor a PostgreSQL major version is given")
+	}
+	for _, candidate := range candidates(ref, major) {
 		found, err := e.present(ctx, candidate, major)
 		if !errors.Is(err, driver.ErrNotFound) {
 			return found, err
 		}
 	}
-	if err := e.pull(ctx, candidates[0]); err != nil {
-		return driver.Image{}, err
+	return driver.Image{}, fmt.Errorf("image %s: %w", strings.Join(candidates(ref, major), " or "), driver.ErrNotFound)
+}
+
+// candidates returns the references to look for, the one to pull first.
+func candidates(ref string, major int) []string {
+	if ref != "" {
+		return []string{ref}
 	}
-	found, err := e.present(ctx, candidates[0], major)
-	if errors.Is(err, driver.ErrNotFound) {
-		return driver.Image{}, unavailable(candidates[0], major, err)
-	}
-	return found, err
+	return []string{fmt.Sprintf("postgres:%d", major), fmt.Sprintf("mayfly-postgres:%d", major)}
 }
 
 // present resolves a reference to an image that the engine has. ErrNotFound if it has none.
@@ -169,9 +183,10 @@ func (e *Engine) pull(ctx context.Context, ref string) error {
 }
 
 func (e *Engine) pullOnce(ctx context.Context, ref string) error {
-	ctx, cancel := context.WithTimeout(ctx, pullTotal)
+	ctx, cancel := context.WithTimeoutCause(ctx, pullTotal, fmt.Errorf("not finished after %s", pullTotal))
 	defer cancel()
-	silence := time.AfterFunc(pullSilence, cancel)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	silence := time.AfterFunc(pullSilence, func() { giveUp(fmt.Errorf("no progress for %s", pullSilence)) })
 	defer silence.Stop()
 	e.log.InfoContext(ctx, "pulling image", "image", ref)
 	progress, err := e.api.ImagePull(ctx, ref, image.PullOptions{})
@@ -185,7 +200,10 @@ func (e *Engine) pullOnce(ctx context.Context, ref string) error {
 	if connectionLost(err) {
 		return e.wrap(err, "pull image %s", ref)
 	}
-	return unavailable(ref, 0, err)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return unavailable(ref, err)
 }
 
 // followPull reads the engine's progress messages to the end, and calls alive for each that shows progress.
@@ -210,14 +228,10 @@ func followPull(progress io.Reader, alive func()) error {
 }
 
 // unavailable says how to get the image.
-func unavailable(ref string, major int, cause error) error {
+func unavailable(ref string, cause error) error {
 	err := mayfly.Errorf(mayfly.CodeImageUnavailable, "image %s is not present and cannot be pulled: %w", ref, cause)
-	if major == 0 {
-		_, tag, _ := strings.Cut(ref, ":")
-		major, _ = strconv.Atoi(tag)
+	if major, official := strings.CutPrefix(ref, "postgres:"); official {
+		return err.WithHint("run: make images MAJORS=%s", major)
 	}
-	if major == 0 {
-		return err.WithHint("pull or build it on the engine's host")
-	}
-	return err.WithHint("run: make images MAJORS=%d", major)
+	return err.WithHint("pull or build it on the engine's host")
 }

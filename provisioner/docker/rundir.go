@@ -15,6 +15,10 @@ import (
 // ours: no valid id does.
 func (e *Engine) socketDir(id string) string { return filepath.Join(e.runDir, id) }
 
+// SocketDir returns the host's directory in which the instance's Postgres makes its socket: for tools that, unlike Dial's
+// callers, need a path. Only root gets there.
+func (e *Engine) SocketDir(id string) string { return e.socketDir(id) }
+
 // linkDir holds one symbolic link, named by the volume.
 func (e *Engine) linkDir(id string) string { return filepath.Join(e.runDir, ".volumes", id) }
 
