@@ -1,0 +1,397 @@
+package migrations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+const (
+	// golangMigrateTable is DefaultMigrationsTable of the tool.
+	golangMigrateTable = "schema_migrations"
+	// golangMigrateLockWait is DefaultLockTimeout of the tool.
+	golangMigrateLockWait = 15 * time.Second
+	// golangMigrateLockSalt is advisoryLockIDSalt of the tool.
+	golangMigrateLockSalt uint32 = 1486364155
+	// lockPoll is how often the lock is tried. A session that waits in pg_advisory_lock instead would hold a snapshot,
+	// which CREATE INDEX CONCURRENTLY in the session that has the lock waits for.
+	lockPoll = 50 * time.Millisecond
+	// recordTimeout bounds what is still done after the context ended.
+	recordTimeout = 30 * time.Second
+)
+
+// trackingTable is where the tool writes the version.
+type trackingTable struct{ schema, name string }
+
+func (t trackingTable) quoted() string { return pgx.Identifier{t.schema, t.name}.Sanitize() }
+
+var quotedPart = regexp.MustCompile(`"(.*?)"`)
+
+// parseTrackingTable reads the setting as the tool reads x-migrations-table: a name that starts and ends with '"' has
+// x-migrations-table-quoted and may have a schema, every other one is a plain name, dots included. The schema is "" if
+// it is the session's current one.
+func parseTrackingTable(setting string) (trackingTable, error) {
+	if setting == "" {
+		return trackingTable{name: golangMigrateTable}, nil
+	}
+	if !strings.HasPrefix(setting, `"`) || !strings.HasSuffix(setting, `"`) {
+		return trackingTable{name: setting}, nil
+	}
+	parts := quotedPart.FindAllStringSubmatch(setting, -1)
+	switch len(parts) {
+	case 1:
+		return trackingTable{name: parts[0][1]}, nil
+	case 2:
+		return trackingTable{schema: parts[0][1], name: parts[1][1]}, nil
+	}
+	return trackingTable{}, mayfly.Errorf(mayfly.CodeMigrationInvalid, "the tracking table %s is not understood", setting).
+		WithHint(`write a plain name, or "schema"."table" with the quotes`)
+}
+
+// findTrackingTable completes the setting with the session's current schema.
+func findTrackingTable(ctx context.Context, conn *pgx.Conn, setting string) (trackingTable, error) {
+	table, err := parseTrackingTable(setting)
+	if err != nil || table.schema != "" {
+		return table, err
+	}
+	var schema *string
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.current_schema()::text`, pgx.QueryExecModeExec).Scan(&schema); err != nil {
+		return table, fmt.Errorf("look up the current schema: %w", err)
+	}
+	if schema == nil {
+		return table, mayfly.Errorf(mayfly.CodeMigrationInvalid, "the role %q has no current schema for the tracking table", conn.Config().User).
+			WithHint(`no schema of its search_path exists or may be used: set migrations.table to "schema"."table"`)
+	}
+	table.schema = *schema
+	return table, nil
+}
+
+func (golangMigrate) readState(ctx context.Context, conn *pgx.Conn, settings mayfly.MigrationSettings) (State, error) {
+	table, err := findTrackingTable(ctx, conn, settings.Table)
+	if err != nil {
+		return State{}, err
+	}
+	return readTrackingTable(ctx, conn, table)
+}
+
+func readTrackingTable(ctx context.Context, conn *pgx.Conn, table trackingTable) (State, error) {
+	state := State{Tool: GolangMigrate, Table: table.quoted()}
+	var version int64
+	err := conn.QueryRow(ctx, `SELECT version, dirty FROM `+table.quoted()+` LIMIT 1`, pgx.QueryExecModeExec).Scan(&version, &state.Dirty)
+	pgErr := asPgError(err)
+	switch {
+	case err == nil:
+		state.Exists, state.Current = true, strconv.FormatInt(version, 10)
+	case errors.Is(err, pgx.ErrNoRows):
+		state.Exists = true
+	case pgErr != nil && pgErr.Code == "42P01": // undefined_table
+		return state, checkDottedName(ctx, conn, table)
+	case pgErr != nil:
+		return state, (&mayfly.Error{
+			Code: mayfly.CodeMigrationInvalid, Message: fmt.Sprintf("read the tracking table %s: %s", table.quoted(), pgErr.Message), Err: err,
+		}).WithHint("it is not a table of golang-migrate (version bigint, dirty boolean), or the application's role may not read it")
+	default:
+		return state, fmt.Errorf("read the tracking table %s: %w", table.quoted(), err)
+	}
+	return state, nil
+}
+
+// checkDottedName catches the setting audit.schema_migrations where "audit"."schema_migrations" is meant: taken
+// literally, as the tool does, every migration would look pending.
+func checkDottedName(ctx context.Context, conn *pgx.Conn, table trackingTable) error {
+	schema, name, dotted := strings.Cut(table.name, ".")
+	if !dotted {
+		return nil
+	}
+	var exists bool
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2)`,
+		pgx.QueryExecModeExec, schema, name).Scan(&exists)
+	if err != nil {
+		return fmt.Errorf("look for the tracking table: %w", err)
+	}
+	if exists {
+		return mayfly.Errorf(mayfly.CodeMigrationInvalid, "there is no table %s, but there is %s.%s", table.quoted(), schema, name).
+			WithHint(`golang-migrate takes a name without quotes literally: set migrations.table to '"%s"."%s"'`, schema, name)
+	}
+	return nil
+}
+
+// golangMigrateLockIDs computes database.GenerateAdvisoryLockId for every name the tool may know the database by. Given
+// a URL it hashes the path, "/" included; given a connection, the name alone. The order is fixed, so that two runs
+// cannot wait for each other.
+func golangMigrateLockIDs(table trackingTable, databases ...string) []int64 {
+	var ids []int64
+	for _, database := range databases {
+		for _, name := range []string{database, "/" + database} {
+			sum := crc32.ChecksumIEEE([]byte(table.schema + "\x00" + table.name + "\x00" + name))
+			ids = append(ids, int64(sum*golangMigrateLockSalt))
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// golangMigrateRun is one Apply.
+type golangMigrateRun struct {
+	conn   *pgx.Conn
+	table  trackingTable
+	plan   Plan
+	opts   ApplyOptions
+	report *Report
+}
+
+func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error {
+	run := &golangMigrateRun{conn: conn, plan: plan, opts: opts, report: report}
+	var err error
+	if run.table, err = findTrackingTable(ctx, conn, plan.table); err != nil {
+		return err
+	}
+	if err := run.setTimeouts(ctx); err != nil {
+		return err
+	}
+	unlock, err := run.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := run.prepare(ctx); err != nil {
+		return err
+	}
+	report.DatabaseBytesBefore = run.size(ctx)
+	for i, m := range plan.Pending {
+		if err := run.migration(ctx, i, m); err != nil {
+			return err
+		}
+	}
+	report.DatabaseBytesAfter = run.size(ctx)
+	return nil
+}
+
+func (r *golangMigrateRun) setTimeouts(ctx context.Context) error {
+	for name, limit := range map[string]time.Duration{"statement_timeout": r.opts.StatementTimeout, "lock_timeout": r.opts.LockTimeout} {
+		value := strconv.FormatInt(min(max(0, limit.Milliseconds()), math.MaxInt32), 10)
+		if _, err := r.conn.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, false)`, pgx.QueryExecModeExec, name, value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// lock takes the tool's advisory locks, so that the project's own tool and this run wait for each other.
+func (r *golangMigrateRun) lock(ctx context.Context) (unlock func(), err error) {
+	var database string
+	if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.current_database()::text`, pgx.QueryExecModeExec).Scan(&database); err != nil {
+		return nil, fmt.Errorf("look up the database's name: %w", err)
+	}
+	var held []int64
+	unlock = func() {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+		defer cancel()
+		r.settle(after)
+		for _, id := range held {
+			// One that fails is given back by the end of the session.
+			_, _ = r.conn.Exec(after, `SELECT pg_catalog.pg_advisory_unlock($1)`, pgx.QueryExecModeExec, id)
+		}
+	}
+	deadline := r.opts.Now().Add(golangMigrateLockWait)
+	for _, id := range golangMigrateLockIDs(r.table, append([]string{database}, r.opts.DatabaseNames...)...) {
+		if err := r.lockOne(ctx, id, deadline); err != nil {
+			unlock()
+			return nil, err
+		}
+		held = append(held, id)
+	}
+	return unlock, nil
+}
+
+func (r *golangMigrateRun) lockOne(ctx context.Context, id int64, deadline time.Time) error {
+	poll := time.NewTicker(lockPoll)
+	defer poll.Stop()
+	for {
+		var got bool
+		if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, pgx.QueryExecModeExec, id).Scan(&got); err != nil {
+			return fmt.Errorf("take golang-migrate's lock: %w", err)
+		}
+		if got {
+			return nil
+		}
+		if r.opts.Now().After(deadline) {
+			return mayfly.Errorf(mayfly.CodeConflict, "another run of golang-migrate holds the migration lock of this preview").
+				WithHint("wait until it has ended, then try again")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
+}
+
+// prepare makes the tracking table if there is none, and checks that the database is still as planned.
+func (r *golangMigrateRun) prepare(ctx context.Context) error {
+	var exists bool
+	err := r.conn.QueryRow(ctx, `SELECT count(1) > 0 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2`,
+		pgx.QueryExecModeExec, r.table.schema, r.table.name).Scan(&exists)
+	if err != nil {
+		return fmt.Errorf("look for the tracking table: %w", err)
+	}
+	if !exists {
+		result := execute(ctx, r.conn, `CREATE TABLE IF NOT EXISTS `+r.table.quoted()+` (version bigint not null primary key, dirty boolean not null)`)
+		if result.err != nil {
+			return (&mayfly.Error{
+				Code: mayfly.CodeMigrationInvalid, Message: fmt.Sprintf("create the tracking table %s: %v", r.table.quoted(), result.err), Err: result.err,
+			}).WithHint("the application's role must be able to create tables in the schema %q", r.table.schema)
+		}
+	}
+	state, err := readTrackingTable(ctx, r.conn, r.table)
+	if err != nil {
+		return err
+	}
+	if state.Dirty {
+		return dirtyError(state)
+	}
+	if state.Current != r.plan.From {
+		return mayfly.Errorf(mayfly.CodeConflict, "the database is at version %q, and the plan was made for %q", state.Current, r.plan.From).
+			WithHint("somebody migrated the preview in the meantime; try again")
+	}
+	return nil
+}
+
+// migration brings the database to the next version: dirty, execute, clean (Migrate.runMigrations of the tool).
+func (r *golangMigrateRun) migration(ctx context.Context, index int, m Migration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	step := Step{Version: m.Version, Name: m.Name, File: m.file(), SHA: m.sha(), Index: index + 1, Total: len(r.plan.Pending)}
+	r.opts.Progress(step)
+	start := r.opts.Now()
+	result, failure := r.steps(ctx, m)
+	step.Done, step.Statements, step.RowsAffected = true, result.statements, result.rows
+	step.DurationMS = milliseconds(r.opts.Now().Sub(start))
+	if failure != nil {
+		step.Error = failure.String()
+	}
+	r.report.Applied = append(r.report.Applied, step)
+	r.report.Pending = r.report.Pending[1:]
+	r.report.Failure = failure
+	r.opts.Progress(step)
+	if failure == nil {
+		r.report.ToVersion = m.Version
+		return nil
+	}
+	r.report.DatabaseBytesAfter = r.size(ctx)
+	return &mayfly.Error{Code: mayfly.CodeMigrationFailed, Message: failure.String(), Hint: failure.Hint, Err: result.err}
+}
+
+func (r *golangMigrateRun) steps(ctx context.Context, m Migration) (outcome, *Failure) {
+	if err := r.setVersion(ctx, m, true); err != nil {
+		return outcome{err: err}, r.failure(m, "the tracking table could not be written: ", err)
+	}
+	r.report.ToVersion, r.report.Dirty = m.Version, true
+	var result outcome
+	if m.Up != nil && strings.TrimSpace(string(m.Up.Content)) != "" {
+		var failure *Failure
+		if result, failure = r.file(ctx, m); failure != nil {
+			return result, failure
+		}
+	}
+	// What was executed is recorded even if the context ends right now.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := r.setVersion(after, m, false); err != nil {
+		result.err = err
+		return result, r.failure(m, "the migration was executed, but the tracking table could not be written afterwards: ", err)
+	}
+	r.report.Dirty = false
+	return result, nil
+}
+
+// file executes one up file.
+func (r *golangMigrateRun) file(ctx context.Context, m Migration) (outcome, *Failure) {
+	text := string(m.Up.Content)
+	// What decides how the server reads the text is what was set before it.
+	pieces := counted(splitSQL(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
+	bytePositions := inBytes(r.conn.PgConn())
+	result := execute(ctx, r.conn, text)
+	if result.err != nil {
+		failure := r.failure(m, "", result.err)
+		failure.locate(text, pieces, result.statements, bytePositions)
+		r.settle(context.WithoutCancel(ctx))
+		return result, failure
+	}
+	if status := r.conn.PgConn().TxStatus(); status != 'I' {
+		result.err = errors.New("the migration ends inside a transaction that it began: its changes were rolled back")
+		r.settle(context.WithoutCancel(ctx))
+		failure := r.failure(m, "", result.err)
+		failure.Hint = "add the COMMIT that belongs to the BEGIN, or leave both out: a file runs as one transaction anyway"
+		return result, failure
+	}
+	return result, nil
+}
+
+// settle leaves a transaction that a migration began, so that the session can be used again.
+func (r *golangMigrateRun) settle(ctx context.Context) {
+	if r.conn.IsClosed() || r.conn.PgConn().TxStatus() == 'I' {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	_, _ = r.conn.Exec(bounded, `ROLLBACK`, pgx.QueryExecModeSimpleProtocol) // the session ends soon in any case
+}
+
+func (r *golangMigrateRun) failure(m Migration, prefix string, err error) *Failure {
+	failure := &Failure{File: m.file(), Version: m.Version}
+	pgErr := asPgError(err)
+	switch {
+	case pgErr != nil:
+		failure.fill(pgErr)
+		if prefix != "" { // our own query: its position means nothing in the file
+			failure.Position = 0
+		}
+		if failure.Hint == "" {
+			failure.Hint = ownHint(pgErr, r.opts)
+		}
+	case r.conn.IsClosed():
+		failure.Message = "the connection to the preview broke"
+		failure.Hint = "the server crashed or ran out of memory; the preview's log says which"
+	default:
+		failure.Message = err.Error()
+	}
+	failure.Message = prefix + failure.Message
+	return failure
+}
+
+// setVersion is Postgres.SetVersion of the tool's driver.
+func (r *golangMigrateRun) setVersion(ctx context.Context, m Migration, dirty bool) error {
+	return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `TRUNCATE `+r.table.quoted(), pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO `+r.table.quoted()+` (version, dirty) VALUES ($1, $2)`, pgx.QueryExecModeExec, versionOf(m), dirty)
+		return err
+	})
+}
+
+// size is pg_database_size, or 0 if it cannot be had: it is not worth failing for.
+func (r *golangMigrateRun) size(ctx context.Context) int64 {
+	var bytes int64
+	if r.conn.IsClosed() {
+		return 0
+	}
+	if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size(pg_catalog.current_database())`, pgx.QueryExecModeExec).Scan(&bytes); err != nil {
+		return 0
+	}
+	return bytes
+}
+

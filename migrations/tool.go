@@ -1,0 +1,76 @@
+package migrations
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// GolangMigrate is the name of the one tool there is, as in MigrationSettings.Tool.
+const GolangMigrate = "golang-migrate"
+
+// tool is one migration tool's way of naming files, keeping track, ordering and executing. An implementation holds no
+// state: what it needs later it puts into the History and the Plan.
+type tool interface {
+	// parse orders the files. Its errors are *mayfly.Error with CodeMigrationInvalid.
+	parse(settings mayfly.MigrationSettings, files []File) (*History, error)
+	// readState reads the tracking table without changing anything.
+	readState(ctx context.Context, conn *pgx.Conn, settings mayfly.MigrationSettings) (State, error)
+	// plan is pure. base may be nil.
+	plan(history, base *History, applied State) (Plan, error)
+	// apply executes a plan that has something pending, filling in the report as it goes.
+	apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error
+}
+
+// toolFor finds the implementation for the settings.
+func toolFor(settings mayfly.MigrationSettings) (tool, error) {
+	switch settings.Tool {
+	case "":
+		return noTool{}, nil
+	case GolangMigrate:
+		return golangMigrate{}, nil
+	}
+	return nil, mayfly.Errorf(mayfly.CodeMigrationInvalid, "migration tool %q is not known", settings.Tool).
+		WithHint("set migrations.tool to %s, or leave it out for a project without migrations", GolangMigrate)
+}
+
+// Parse finds the migrations among the files of one commit. files may hold any files of the repository: those that are
+// not directly in settings.Path are passed over. A directory that does not exist gives an empty history. What the tool
+// would refuse gives an *mayfly.Error with CodeMigrationInvalid.
+func Parse(settings mayfly.MigrationSettings, files []File) (*History, error) {
+	impl, err := toolFor(settings)
+	if err != nil {
+		return nil, err
+	}
+	history, err := impl.parse(settings, files)
+	if err != nil {
+		return nil, err
+	}
+	history.Tool, history.settings, history.impl = settings.Tool, settings, impl
+	return history, nil
+}
+
+// ReadState reads what the database already has. Connect as the application's role: where its tracking table is can
+// depend on the role's search_path.
+func ReadState(ctx context.Context, conn *pgx.Conn, settings mayfly.MigrationSettings) (State, error) {
+	impl, err := toolFor(settings)
+	if err != nil {
+		return State{}, err
+	}
+	return impl.readState(ctx, conn, settings)
+}
+
+// noTool is a project without migrations.
+type noTool struct{}
+
+func (noTool) parse(mayfly.MigrationSettings, []File) (*History, error) { return &History{}, nil }
+
+func (noTool) readState(context.Context, *pgx.Conn, mayfly.MigrationSettings) (State, error) {
+	return State{}, nil
+}
+
+func (noTool) plan(_, _ *History, _ State) (Plan, error) { return Plan{impl: noTool{}}, nil }
+
+func (noTool) apply(context.Context, *pgx.Conn, Plan, ApplyOptions, *Report) error { return nil }
