@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// Previews is what the gateway needs to know of previews. All methods are called concurrently.
+type Previews interface {
+	// Preview returns the preview of that name that is not deleted, without waiting for anything. An error with
+	// CodeNotFound if there is none. It is called once for every connection.
+	Preview(ctx context.Context, name string) (*mayfly.Preview, error)
+
+	// AwaitConnectable wakes the preview if it sleeps, waits while it is being made, and returns it when its Postgres can
+	// be dialled, or is expected to within moments: the gateway dials again while it cannot. It is also called when
+	// dialling a preview failed that Preview said was ready. An error with CodeNotFound if there is none (any more), the
+	// recorded failure if it failed, and ctx's error when ctx ends.
+	AwaitConnectable(ctx context.Context, name string) (*mayfly.Preview, error)
+
+	// Progress says what is happening to the preview, to go after "<name> is ": "migrating, step 3 of 5". "" if nothing
+	// is known.
+	Progress(ctx context.Context, name string) string
+
+	// Touch records that the preview with this id is in use now. It is called when a connection opens and closes and,
+	// for as long as one is open, every Options.TouchEvery.
+	Touch(ctx context.Context, id string)
+}
+
+// Dialer opens connections to the Postgres of an instance; driver.Engine is one. An instance has its preview's id.
+type Dialer interface {
+	// Dial fails at once when nothing listens.
+	Dial(ctx context.Context, instance string) (net.Conn, error)
+}
+
+// Options configure a Gateway. For numbers and durations, zero means the default.
+type Options struct {
+	Previews Previews
+	Dialer   Dialer
+
+	// TLS is the server's side of TLS (see TLSConfig). Nil refuses TLS; then AllowPlaintext must be set.
+	TLS *tls.Config
+	// AllowPlaintext lets clients in that do not ask for TLS.
+	AllowPlaintext bool
+	// BaseDomain makes "<preview>.<BaseDomain>" name a preview in the TLS server name. "" turns that off.
+	BaseDomain string
+
+	// StartupTimeout bounds the time from accept to a complete startup packet, TLS handshake included. 10 s by default.
+	StartupTimeout time.Duration
+	// WaitTimeout bounds how long a client waits for a preview that is being made or woken. 30 s by default.
+	WaitTimeout time.Duration
+	// TouchEvery is the interval between calls of Previews.Touch for a preview in use. 1 minute by default.
+	TouchEvery time.Duration
+
+	// MaxConnections bounds all connections, 1000 by default; MaxPerPreview those of one preview, 100 by default;
+	// MaxStartupsPerIP those from one address (one /64 of IPv6) that have not authenticated yet, 256 by default.
+	// Below zero: no limit.
+	MaxConnections   int
+	MaxPerPreview    int
+	MaxStartupsPerIP int
+
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // nil: metrics are not exported
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.StartupTimeout, 10*time.Second)
+	setDefault(&o.WaitTimeout, 30*time.Second)
+	setDefault(&o.TouchEvery, time.Minute)
+	setDefault(&o.MaxConnections, 1000)
+	setDefault(&o.MaxPerPreview, 100)
+	setDefault(&o.MaxStartupsPerIP, 256)
+	o.BaseDomain = strings.ToLower(strings.Trim(o.BaseDomain, "."))
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.TLS != nil {
+		o.TLS = o.TLS.Clone()
+		// PostgreSQL docs, 54.2.11: the ALPN name is required for direct TLS and checked if offered otherwise.
+		o.TLS.NextProtos = []string{alpnProtocol}
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Gateway is the Postgres proxy. Its methods may be called concurrently.
+type Gateway struct {
+	opts     Options
+	log      *slog.Logger
+	sessions *sessions
+	keys     *cancelKeys
+	metrics  *metrics
+
+	mu        sync.Mutex
+	draining  bool
+	listeners map[net.Listener]struct{}
+}
+
+// New makes a Gateway. It does nothing until Serve.
+func New(opts Options) *Gateway {
+	opts.setDefaults()
+	g := &Gateway{
+		opts:      opts,
+		log:       opts.Logger,
+		sessions:  newSessions(opts.MaxConnections, opts.MaxPerPreview, opts.MaxStartupsPerIP),
+		keys:      newCancelKeys(),
+		listeners: map[net.Listener]struct{}{},
+	}
+	g.metrics = newMetrics(opts.Registerer, g.sessions.total)
+	return g
+}
+
+// errShutdown and the two below are the reasons for which a session is ended from outside.
+var (
+	errShutdown   = errors.New("the gateway is shutting down")
+	errGone       = errors.New("the preview was deleted or reset")
+	errClientGone = errors.New("the client went away")
+)
+
+// Serve accepts connections until Shutdown is called, and then returns nil when the last one has ended. It closes the
+// listener. When ctx ends, Serve ends too, and at once: every connection is told 57P01 and closed. Give it a context
+// that outlives the call of Shutdown if connections shall have time to finish.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	if !g.addListener(listener) {
+		return errors.Join(errShutdown, listener.Close())
+	}
+	defer g.removeListener(listener)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+
+	var conns sync.WaitGroup
+	var touches sync.WaitGroup
+	touches.Go(func() { g.touchLoop(ctx) })
+	err := g.accept(ctx, listener, &conns)
+	if err != nil {
+		cancel(err)
+	}
+	conns.Wait()
+	cancel(nil)
+	touches.Wait()
+	return err
+}
+
+// accept returns nil when the listener was closed on purpose.
+func (g *Gateway) accept(ctx context.Context, listener net.Listener, conns *sync.WaitGroup) error {
+	const maxPause = time.Second
+	pause := time.Duration(0)
+	for {
+		conn, err := listener.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			conns.Go(func() { g.handle(ctx, conn) })
+			continue
+		case ctx.Err() != nil || g.isDraining():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %s: %w", listener.Addr(), err)
+		}
+		// Out of file descriptors, most likely: it passes when other connections end.
+		pause = min(max(2*pause, 5*time.Millisecond), maxPause)
+		g.log.WarnContext(ctx, "gateway cannot accept a connection", "error", err, "retry_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Shutdown stops accepting and lets connections finish: those between transactions are told 57P01 and closed at once,
+// the others as soon as they are. When ctx ends first, the rest is told so and closed, and ctx's error is returned.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.draining = true
+	for listener := range g.listeners {
+		_ = listener.Close() // Accept returns the error
+	}
+	g.mu.Unlock()
+
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for done := ctx.Done(); ; {
+		if g.sessions.total() == 0 {
+			return ctx.Err()
+		}
+		for _, s := range g.sessions.list() {
+			if s.idle() || ctx.Err() != nil {
+				s.end(errShutdown)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-done:
+			done = nil // from now on wait for the ticker: sessions need a moment to say goodbye
+		}
+	}
+}
+
+// Disconnect ends all connections of the preview with this id with 57P01, also those that wait for it.
+func (g *Gateway) Disconnect(id string) {
+	for _, s := range g.sessions.of(id) {
+		s.end(errGone)
+	}
+}
+
+// Active returns how many connections the preview with this id has, including clients that wait for it to wake.
+func (g *Gateway) Active(id string) int { return g.sessions.count(id) }
+
+func (g *Gateway) addListener(listener net.Listener) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.draining {
+		g.listeners[listener] = struct{}{}
+	}
+	return !g.draining
+}
+
+func (g *Gateway) removeListener(listener net.Listener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.listeners, listener)
+	_ = listener.Close()
+}
+
+func (g *Gateway) isDraining() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.draining
+}
