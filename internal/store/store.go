@@ -111,10 +111,18 @@ func (s *Store) Ping(ctx context.Context) error {
 // Pool returns the underlying pool, for the job queue.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// Installation returns the id of this Mayfly installation, made at the first call and kept: what it labels its
-// containers with.
-func (s *Store) Installation(ctx context.Context) (string, error) {
-	return s.setting(ctx, "installation", mayfly.NewID("i"))
+// Claim makes this state database belong to the installation with that id, or fails with CodeConflict if it belongs to
+// another: everything that the other one made would look like garbage to this one.
+func (s *Store) Claim(ctx context.Context, installation string) error {
+	owner, err := s.setting(ctx, "installation", installation)
+	if err != nil {
+		return err
+	}
+	if owner != installation {
+		return mayfly.Errorf(mayfly.CodeConflict, "the state database belongs to the installation %s, and this data_dir to %s", owner, installation).
+			WithHint("use the data_dir that goes with this state database, or an empty database; if the data_dir was lost, write %s into data_dir/installation", owner)
+	}
+	return nil
 }
 
 // setting returns the value of a setting, storing the given one first if there is none.

@@ -1,0 +1,158 @@
+package auth_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/auth"
+)
+
+func TestSeal(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.LoadKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := keys.Sealer.Seal([]byte("secret"), []byte("p1"))
+	if strings.Contains(string(sealed), "secret") {
+		t.Error("the sealed value has the plaintext in it")
+	}
+	if got, err := keys.Sealer.Open(sealed, []byte("p1")); err != nil || string(got) != "secret" {
+		t.Errorf("open: %q, %v", got, err)
+	}
+	if _, err := keys.Sealer.Open(sealed, []byte("p2")); err == nil {
+		t.Error("a value sealed for one preview opens for another")
+	}
+	sealed[len(sealed)-1] ^= 1
+	if _, err := keys.Sealer.Open(sealed, []byte("p1")); err == nil {
+		t.Error("a changed value opens")
+	}
+	if _, err := keys.Sealer.Open(nil, nil); err == nil {
+		t.Error("an empty value opens")
+	}
+}
+
+func TestLoadKeysIsOneKeyForAll(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	ids := make([]string, 16)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() {
+			keys, err := auth.LoadKeys(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids[i] = keys.KeyID
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		if id != ids[0] {
+			t.Fatalf("processes that start together have different keys: %v", ids)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%d files in the key directory, %v", len(entries), err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "seal.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the key: %v, %v", info.Mode(), err)
+	}
+}
+
+type revokedSet map[string]bool
+
+func (r revokedSet) TokenRevoked(_ context.Context, id string) (bool, error) { return r[id], nil }
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.LoadKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("x", 5*3600))
+	revoked := revokedSet{}
+	tokens := auth.NewTokens(keys, revoked, func() time.Time { return now })
+	signed, issued, err := tokens.Issue("ci", []auth.Scope{auth.ScopePreviewsRead}, []string{"shop"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tokens.Verify(t.Context(), signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Subject != "ci" || got.ID != issued.ID || !got.ExpiresAt.Equal(issued.ExpiresAt) {
+		t.Errorf("verified token differs: %+v, %+v", got, issued)
+	}
+	for _, c := range []struct {
+		scope   auth.Scope
+		project string
+		want    bool
+	}{
+		{auth.ScopePreviewsRead, "shop", true}, {auth.ScopePreviewsRead, "", true},
+		{auth.ScopePreviewsRead, "other", false}, {auth.ScopePreviewsWrite, "shop", false}, {auth.ScopeAdmin, "shop", false},
+	} {
+		if got.Allows(c.scope, c.project) != c.want {
+			t.Errorf("Allows(%s, %q) is %v", c.scope, c.project, !c.want)
+		}
+	}
+	refused := func(what, token string) {
+		t.Helper()
+		if _, err := tokens.Verify(t.Context(), token); mayfly.ErrorCode(err) != mayfly.CodeUnauthenticated {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	parts := strings.Split(signed, ".")
+	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT","kid":"`+keys.KeyID+`"}`)) + "." + parts[1] + "."
+	refused("alg none", none)
+	confused := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "mayfly", "aud": "mayfly", "jti": "x", "scope": "admin", "exp": now.Add(time.Hour).Unix(),
+	})
+	confused.Header["kid"] = keys.KeyID
+	hs, err := confused.SignedString([]byte(keys.Signing.Public().(ed25519.PublicKey)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("key confusion", hs)
+	_, other, _ := ed25519.GenerateKey(rand.Reader)
+	forged := auth.NewTokens(&auth.Keys{Signing: other, KeyID: keys.KeyID}, nil, func() time.Time { return now })
+	fake, _, err := forged.Issue("x", []auth.Scope{auth.ScopeAdmin}, nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("another key", fake)
+	refused("garbage", "not.a.token")
+	refused("empty", "")
+	revoked[issued.ID] = true
+	refused("revoked", signed)
+	delete(revoked, issued.ID)
+	now = now.Add(2 * time.Hour)
+	refused("expired", signed)
+	now = now.Add(-24 * time.Hour)
+	refused("from the future", signed)
+
+	for what, call := range map[string]func() error{
+		"unknown scope": func() error { _, _, err := tokens.Issue("x", []auth.Scope{"all"}, nil, time.Hour); return err },
+		"no scope":      func() error { _, _, err := tokens.Issue("x", nil, nil, time.Hour); return err },
+		"no expiry":     func() error { _, _, err := tokens.Issue("x", auth.Scopes(), nil, 0); return err },
+		"too long":      func() error { _, _, err := tokens.Issue("x", auth.Scopes(), nil, 10*auth.MaxTokenTTL); return err },
+	} {
+		if mayfly.ErrorCode(call()) != mayfly.CodeInvalid {
+			t.Errorf("%s is not refused", what)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Keys are the installation's own keys.
+type Keys struct {
+	Sealer  *Sealer
+	Signing ed25519.PrivateKey
+	// KeyID names the signing key in tokens ("kid"): the beginning of the SHA-256 of its public half.
+	KeyID string
+}
+
+// LoadKeys reads the keys in dir, making those that are missing. Several processes may call it at once. Losing the sealing key
+// loses the previews' passwords (a reset makes new ones); losing the signing key makes every token invalid.
+func LoadKeys(dir string) (*Keys, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the key directory: %w", err)
+	}
+	seal, err := loadKey(filepath.Join(dir, "seal.key"), SealKeySize)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := NewSealer(seal)
+	if err != nil {
+		return nil, err
+	}
+	seed, err := loadKey(filepath.Join(dir, "token.key"), ed25519.SeedSize)
+	if err != nil {
+		return nil, err
+	}
+	signing := ed25519.NewKeyFromSeed(seed)
+	public := sha256.Sum256(signing.Public().(ed25519.PublicKey))
+	return &Keys{Sealer: sealer, Signing: signing, KeyID: base64.RawURLEncoding.EncodeToString(public[:9])}, nil
+}
+
+// loadKey reads a key of size bytes in base64, or makes one. A new one is written beside and linked into place, so that of two
+// processes one wins whole and both use its key.
+func loadKey(path string, size int) ([]byte, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // below data_dir
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeKey(path, size); err != nil {
+			return nil, err
+		}
+		raw, err = os.ReadFile(path) //nolint:gosec // below data_dir
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	key := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+	n, err := base64.StdEncoding.Decode(key, raw)
+	if err != nil || n != size {
+		return nil, fmt.Errorf("%s does not hold a key of %d bytes in base64", path, size)
+	}
+	return key[:n], nil
+}
+
+func makeKey(path string, size int) error {
+	key := make([]byte, size)
+	_, _ = rand.Read(key)
+	temp, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("make key: %w", err)
+	}
+	defer func() { _ = os.Remove(temp.Name()) }()
+	_, err = temp.WriteString(base64.StdEncoding.EncodeToString(key))
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err != nil {
+		return fmt.Errorf("make key: %w", err)
+	}
+	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make key: %w", err)
+	}
+	return nil
+}

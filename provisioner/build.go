@@ -1,0 +1,207 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/cluster"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+)
+
+// readyTimeout bounds the time from starting a container to its Postgres accepting connections. A clone starts without
+// recovery in milliseconds; one that crashed has WAL to replay.
+const readyTimeout = 2 * time.Minute
+
+// build makes the wanted generation: a clone, an instance on it, the preview's password. Whatever an earlier generation left is
+// removed first. Every step finds its own work done if it was.
+func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
+	template, err := s.templateOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	p.TemplateID, p.Database, p.Owner = template.ID, template.Database, template.Owner
+	p.State = mayfly.PreviewCreating
+	if err := s.Store.Observe(ctx, p); err != nil {
+		return err
+	}
+	if p.Generation > 1 {
+		if err := s.removeGenerations(ctx, p, p.Generation); err != nil {
+			return err
+		}
+	}
+	project, err := s.project(p.Project)
+	if err != nil {
+		return err
+	}
+	err = s.step(ctx, p, "clone", fmt.Sprintf("template %s v%d", template.Project, template.Version), func(ctx context.Context) (string, error) {
+		err := s.Volumes.Clone(ctx, template.ID, p.Resource(p.Generation), or(project.Previews.DiskBytes, defaultDiskBytes))
+		return "", cloneError(err)
+	})
+	if err != nil {
+		return err
+	}
+	err = s.step(ctx, p, "start", "", func(ctx context.Context) (string, error) {
+		built := *p
+		built.ObservedGeneration = p.Generation
+		conn, err := s.startInstance(ctx, &built, template)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		return "", s.setPassword(ctx, conn, p)
+	})
+	if err != nil {
+		return err
+	}
+	s.Checkpoint("built")
+	p.ObservedGeneration, p.ObservedSHA = p.Generation, ""
+	return nil
+}
+
+func cloneError(err error) error {
+	if errors.Is(err, driver.ErrNoSpace) {
+		return mayfly.Errorf(mayfly.CodePoolFull, "the pool is too full for another preview: %w", err).
+			WithHint("remove previews (mayfly rm), wait for some to expire, or make the pool larger (pool.size)")
+	}
+	return err
+}
+
+// templateOf returns the template that the preview was given, or the newest if it has none or its own is gone.
+func (s *Service) templateOf(ctx context.Context, p *mayfly.Preview) (*mayfly.Template, error) {
+	if p.TemplateID != "" {
+		template, err := s.Store.Template(ctx, p.TemplateID)
+		if err != nil {
+			return nil, err
+		}
+		if template.State == mayfly.TemplateReady || template.State == mayfly.TemplateRetired {
+			return template, nil
+		}
+	}
+	return s.Store.LatestTemplate(ctx, p.Project)
+}
+
+// startInstance makes sure that the instance of p.ObservedGeneration exists, runs, and accepts connections, and returns one as the admin role.
+func (s *Service) startInstance(ctx context.Context, p *mayfly.Preview, template *mayfly.Template) (*pgx.Conn, error) {
+	id := p.Instance()
+	spec := s.instanceSpec(p, template)
+	if err := s.Engine.Create(ctx, spec); err != nil {
+		return nil, err
+	}
+	s.Checkpoint("created")
+	if err := s.Engine.Start(ctx, id); err != nil {
+		return nil, err
+	}
+	s.Checkpoint("started")
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return cluster.WaitReady(ctx, s.Engine, id, p.Database, func(ctx context.Context) error { return s.alive(ctx, id) })
+}
+
+func (s *Service) instanceSpec(p *mayfly.Preview, template *mayfly.Template) driver.InstanceSpec {
+	project, _ := s.Projects.Project(p.Project) // a project that was removed from the configuration: its previews live on with the defaults
+	settings := project.Previews
+	return driver.InstanceSpec{
+		ID:     p.Instance(),
+		Image:  template.Image,
+		Volume: p.Instance(),
+		Args:   cluster.Args(cluster.Preview),
+		Labels: map[string]string{"role": "preview", "preview": p.ID, "name": p.Name, "project": p.Project, "template": template.ID},
+		Limits: driver.Limits{
+			MemoryBytes: or(settings.MemoryBytes, defaultMemoryBytes),
+			CPUs:        or(settings.CPUs, defaultCPUs),
+			Pids:        or(settings.Pids, defaultPids),
+			ShmBytes:    settings.ShmBytes,
+		},
+	}
+}
+
+// alive returns an error that says why an instance stopped, with the last lines of its log.
+func (s *Service) alive(ctx context.Context, id string) error {
+	instance, err := s.Engine.Inspect(ctx, id)
+	if err != nil || instance.Running {
+		return err
+	}
+	logs, err := s.Engine.Logs(ctx, id, 5)
+	if err != nil {
+		return fmt.Errorf("Postgres stopped with exit code %d", instance.ExitCode) //nolint:staticcheck // a proper name
+	}
+	return fmt.Errorf("Postgres stopped with exit code %d: %s", instance.ExitCode, strings.TrimSpace(string(logs))) //nolint:staticcheck // a proper name
+}
+
+// setPassword gives the application role its password, as a SCRAM verifier: the password itself does not reach the server, nor its log.
+func (s *Service) setPassword(ctx context.Context, conn *pgx.Conn, p *mayfly.Preview) error {
+	password, err := s.password(p)
+	if err != nil {
+		return err
+	}
+	verifier, err := cluster.ScramVerifier(password)
+	if err != nil {
+		return err
+	}
+	// A verifier consists of base64, '$' and ':', so it needs no escaping; a role name does.
+	sql := "alter role " + pgx.Identifier{p.Owner}.Sanitize() + " login nosuperuser password '" + verifier + "'"
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("set the password of role %s in preview %s: %w", p.Owner, p.Name, err)
+	}
+	return nil
+}
+
+// tearDown removes everything a preview has, in the order that lets a crash be repaired: the row goes last.
+func (s *Service) tearDown(ctx context.Context, p *mayfly.Preview) error {
+	p.State = mayfly.PreviewDeleting
+	if err := s.Store.Observe(ctx, p); err != nil {
+		return err
+	}
+	s.Connections.Disconnect(p.ID)
+	if err := s.removeGenerations(ctx, p, 0); err != nil {
+		return err
+	}
+	s.Checkpoint("removed")
+	now := s.Clock()
+	p.State, p.DeletedAt, p.Failure = mayfly.PreviewDeleted, &now, nil
+	return s.Store.Observe(ctx, p)
+}
+
+// removeGenerations removes the instances and volumes of all generations of a preview except keep (0 keeps none). It looks at what
+// exists, not at what is remembered.
+func (s *Service) removeGenerations(ctx context.Context, p *mayfly.Preview, keep int64) error {
+	instances, err := s.Engine.List(ctx, map[string]string{"preview": p.ID})
+	if err != nil {
+		return err
+	}
+	err = s.step(ctx, p, "remove container", "", func(ctx context.Context) (string, error) {
+		for _, instance := range instances {
+			if keep != 0 && instance.ID == p.Resource(keep) {
+				continue
+			}
+			if err := s.Engine.Remove(ctx, instance.ID); err != nil {
+				return "", err
+			}
+		}
+		return "", nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.step(ctx, p, "remove volume", "", func(ctx context.Context) (string, error) {
+		volumes, err := s.Volumes.List(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, volume := range volumes {
+			if !strings.HasPrefix(volume.ID, p.ID+"-") || (keep != 0 && volume.ID == p.Resource(keep)) {
+				continue
+			}
+			if err := s.Volumes.Delete(ctx, volume.ID); err != nil {
+				return "", err
+			}
+		}
+		return "", nil
+	})
+}

@@ -1,0 +1,211 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/store"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+)
+
+// Reconcile compares what the forge, the state database and the engine say, and starts what repairs each difference:
+// pull requests without a preview or with one that is behind, previews whose pull request is closed, previews that are
+// not what they should be, and previews whose Postgres is not running though it should.
+func (s *Service) Reconcile(ctx context.Context) error {
+	previews, err := s.Store.Previews(ctx, store.Filter{})
+	if err != nil {
+		return err
+	}
+	var failures []error
+	if err := s.reconcileInstances(ctx, previews); err != nil {
+		failures = append(failures, err)
+	}
+	if s.Forge != nil {
+		for _, project := range s.Projects.Projects() {
+			if project.Repository == "" {
+				continue
+			}
+			if err := s.reconcilePullRequests(ctx, project, previews); err != nil {
+				failures = append(failures, err)
+			}
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Preview) error {
+	instances, err := s.Engine.List(ctx, map[string]string{"role": "preview"})
+	if err != nil {
+		return err
+	}
+	running := map[string]bool{}
+	for _, instance := range instances {
+		running[instance.ID] = instance.Running
+	}
+	for _, p := range previews {
+		if p.Settled() && (p.State != mayfly.PreviewReady || running[p.Instance()]) {
+			continue
+		}
+		if err := s.Recheck(ctx, p.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) reconcilePullRequests(ctx context.Context, project mayfly.Project, previews []*mayfly.Preview) error {
+	repositoryID, err := s.repositoryID(ctx, project.Repository)
+	if err != nil {
+		return err
+	}
+	open, err := s.Forge.OpenPullRequests(ctx, repositoryID)
+	if err != nil {
+		return err
+	}
+	existing := map[int]*mayfly.Preview{}
+	for _, p := range previews {
+		if p.Project == project.Name && p.PR != nil && p.PR.RepositoryID == repositoryID && !p.WantDeleted {
+			existing[p.PR.Number] = p
+		}
+	}
+	for _, pr := range open {
+		p := existing[pr.Number]
+		delete(existing, pr.Number)
+		if pr.Fork || (p != nil && p.PR.HeadSHA == pr.HeadSHA && p.PR.BaseRef == pr.BaseRef) {
+			continue
+		}
+		if err := s.Store.RequestPullRequest(ctx, repositoryID, pr.Number); err != nil {
+			return err
+		}
+	}
+	for number := range existing { // not among the open ones: look at it by itself before anything is removed
+		if err := s.Store.RequestPullRequest(ctx, repositoryID, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Expire asks for previews to be removed whose time is up, and for idle ones to be suspended.
+func (s *Service) Expire(ctx context.Context) error {
+	previews, err := s.Store.Previews(ctx, store.Filter{})
+	if err != nil {
+		return err
+	}
+	now := s.Clock()
+	for _, p := range previews {
+		switch {
+		case p.WantDeleted:
+		case p.ExpiresAt != nil && p.ExpiresAt.Before(now):
+			s.Logger.InfoContext(ctx, "preview expired", "preview", p.Name)
+			if _, err := s.delete(ctx, p); err != nil {
+				return err
+			}
+		case s.idle(p, now):
+			s.Logger.InfoContext(ctx, "preview is idle", "preview", p.Name)
+			if _, err := s.suspendIdle(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Service) idle(p *mayfly.Preview, now time.Time) bool {
+	if p.State != mayfly.PreviewReady || p.WantSuspended || s.Connections.Active(p.ID) > 0 {
+		return false
+	}
+	project, _ := s.Projects.Project(p.Project)
+	after := or(project.Previews.IdleAfter, defaultIdleAfter)
+	if after < 0 {
+		return false
+	}
+	used := p.CreatedAt
+	for _, at := range []*time.Time{p.ReadyAt, p.LastUsedAt} {
+		if at != nil && at.After(used) {
+			used = *at
+		}
+	}
+	return now.Sub(used) > after
+}
+
+// suspendIdle looks again with the row locked: somebody may have connected since the list was read.
+func (s *Service) suspendIdle(ctx context.Context, p *mayfly.Preview) (*mayfly.Preview, error) {
+	return s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error {
+		p.WantSuspended = p.WantSuspended || s.idle(p, s.Clock())
+		return nil
+	})
+}
+
+// Sweep removes what exists without a reason: instances and volumes of previews that are gone or were never recorded. The
+// row of a preview is stored before anything of it is made and removed after everything of it is gone, so whatever has
+// no live row is garbage. Templates have their own collector.
+func (s *Service) Sweep(ctx context.Context) error {
+	// What exists is listed before the rows are read: a thing made in between belongs to a row that is read then.
+	instances, err := s.Engine.List(ctx, map[string]string{"role": "preview"})
+	if err != nil {
+		return err
+	}
+	volumes, err := s.Volumes.List(ctx)
+	if err != nil {
+		return err
+	}
+	previews, err := s.Store.Previews(ctx, store.Filter{})
+	if err != nil {
+		return err
+	}
+	live := map[string]bool{}
+	for _, p := range previews {
+		live[p.ID] = true
+	}
+	for _, instance := range instances {
+		if live[instance.Labels["preview"]] {
+			continue
+		}
+		s.Logger.WarnContext(ctx, "removing a container that no preview owns", "instance", instance.ID)
+		if err := s.Engine.Remove(ctx, instance.ID); err != nil {
+			return err
+		}
+	}
+	for _, volume := range volumes {
+		owner, _, ok := strings.Cut(volume.ID, "-")
+		if !ok || !strings.HasPrefix(owner, "p") || volume.Frozen || live[owner] {
+			continue
+		}
+		s.Logger.WarnContext(ctx, "removing a volume that no preview owns", "volume", volume.ID)
+		if err := s.Volumes.Delete(ctx, volume.ID); err != nil {
+			return err
+		}
+	}
+	return s.sweepGenerations(ctx, previews, instances)
+}
+
+// sweepGenerations asks for settled previews to be looked at that have an instance of another generation.
+func (s *Service) sweepGenerations(ctx context.Context, previews []*mayfly.Preview, instances []driver.Instance) error {
+	byPreview := map[string]*mayfly.Preview{}
+	for _, p := range previews {
+		byPreview[p.ID] = p
+	}
+	for _, instance := range instances {
+		p := byPreview[instance.Labels["preview"]]
+		if p == nil || !p.Settled() || instance.ID == p.Instance() {
+			continue
+		}
+		unlock, ok, err := s.Store.TryLock(ctx, "preview:"+p.ID)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		err = s.removeGenerations(ctx, p, p.ObservedGeneration)
+		unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

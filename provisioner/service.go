@@ -1,0 +1,137 @@
+package provisioner
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/forge"
+	"github.com/mayflydb/mayfly/internal/store"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+)
+
+// Engine is what the provisioner needs of an engine.
+type Engine interface {
+	driver.Engine
+	driver.Inspector
+}
+
+// Forge is what the provisioner needs of GitHub; internal/forge implements it. Repositories are named by their id, which
+// survives renames and transfers.
+type Forge interface {
+	Repository(ctx context.Context, fullName string) (forge.Repository, error)
+	PullRequest(ctx context.Context, repositoryID int64, number int) (*forge.PullRequest, error)
+	OpenPullRequests(ctx context.Context, repositoryID int64) ([]*forge.PullRequest, error)
+	Files(ctx context.Context, repositoryID int64, sha, dir string) ([]forge.File, error)
+	UpsertComment(ctx context.Context, repositoryID int64, number int, known int64, marker, body string) (int64, error)
+	SetStatus(ctx context.Context, repositoryID int64, sha string, status forge.Status) error
+}
+
+// Sealer encrypts credentials at rest; context binds a ciphertext to the preview it belongs to.
+type Sealer interface {
+	Seal(plaintext, context []byte) []byte
+	Open(sealed, context []byte) ([]byte, error)
+}
+
+// Connections is what the provisioner needs of the gateway.
+type Connections interface {
+	// Active returns how many clients are connected to the preview through this process.
+	Active(previewID string) int
+	// Disconnect ends the preview's client connections through this process.
+	Disconnect(previewID string)
+}
+
+// Projects looks up what the server's configuration says.
+type Projects interface {
+	Project(name string) (mayfly.Project, bool)
+	Projects() []mayfly.Project
+}
+
+// Options are what a Service is made of.
+type Options struct {
+	Store       *store.Store
+	Watcher     *store.Watcher
+	Engine      Engine
+	Volumes     driver.Volumes
+	Projects    Projects
+	Forge       Forge // nil without pull requests
+	Sealer      Sealer
+	Connections Connections
+	Clock       func() time.Time
+	Logger      *slog.Logger
+	// MaxPreviews bounds the live previews of the installation. 0 means unbounded.
+	MaxPreviews int
+	// ExternalURL is where people reach this service, for links in comments and statuses; "" for no links.
+	ExternalURL string
+	// Checkpoint, if set, is called between any two steps of creation and deletion with the name of the step that comes.
+	// Tests use it to kill the process there.
+	Checkpoint func(step string)
+}
+
+// Service makes, keeps and removes previews. Its methods may be called concurrently and from several processes.
+type Service struct {
+	Options
+
+	mu           sync.Mutex
+	repositories map[string]knownRepository // by lower-case full name
+}
+
+type knownRepository struct {
+	id int64
+	at time.Time
+}
+
+// New makes a Service.
+func New(opts Options) *Service {
+	if opts.Checkpoint == nil {
+		opts.Checkpoint = func(string) {}
+	}
+	return &Service{Options: opts, repositories: map[string]knownRepository{}}
+}
+
+// defaults for what a project's configuration leaves at zero.
+const (
+	defaultTTL         = 7 * 24 * time.Hour
+	defaultIdleAfter   = 30 * time.Minute
+	defaultMemoryBytes = 1 << 30
+	defaultCPUs        = 2
+	defaultPids        = 256
+	defaultDiskBytes   = 10 << 30
+)
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// step runs fn as an entry of the preview's timeline. A timeline that cannot be written does not stop the work.
+func (s *Service) step(ctx context.Context, p *mayfly.Preview, name, detail string, fn func(context.Context) (string, error)) error {
+	s.Checkpoint(name)
+	id, recordErr := s.Store.BeginStep(ctx, p.ID, name, detail)
+	started := s.Clock()
+	detail, err := fn(ctx)
+	errText := ""
+	if err != nil {
+		errText = mayfly.FailureOf(err).Message
+	}
+	level := slog.LevelInfo
+	if err != nil {
+		level = slog.LevelWarn
+	}
+	s.Logger.Log(ctx, level, "preview step", "preview", p.Name, "step", name, "detail", detail, "took", s.Clock().Sub(started), "error", err)
+	if recordErr == nil {
+		// The entry is ended also when ctx was cancelled during the step.
+		endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		recordErr = s.Store.EndStep(endCtx, id, detail, errText)
+	}
+	if recordErr != nil {
+		s.Logger.WarnContext(ctx, "cannot record a step", "preview", p.Name, "step", name, "error", recordErr)
+	}
+	return err
+}
