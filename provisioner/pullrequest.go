@@ -133,13 +133,13 @@ func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.
 	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
 		return err
 	}
-	if pr.State != "open" || pr.Fork {
+	if !pr.Open() || pr.Fork {
 		if existing != nil && !existing.WantDeleted {
 			if _, err := s.delete(ctx, existing); err != nil {
 				return err
 			}
 		}
-		if pr.State == "open" {
+		if pr.Open() {
 			return s.refuseFork(ctx, project, pr)
 		}
 		return nil
@@ -173,9 +173,8 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 	s.newPassword(p)
 	err := s.Store.CreatePreview(ctx, p, s.limits(project))
 	if mayfly.ErrorCode(err) == mayfly.CodeQuotaExceeded {
-		if statusErr := s.setStatus(ctx, project, pr.RepositoryID, pr.Number, pr.HeadSHA, forge.Status{
-			State: "error", Context: statusContext, Description: "No preview: " + err.Error(),
-		}); statusErr != nil {
+		if statusErr := s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA,
+			forge.StatusFor(forge.StatusData{State: forge.StateFailed, Failure: mayfly.FailureOf(err)})); statusErr != nil {
 			return statusErr
 		}
 		return &Later{After: time.Minute, Reason: err.Error()}
@@ -202,7 +201,5 @@ func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forg
 // refuseFork tells a fork's pull request that it gets no database, and does nothing else.
 func (s *Service) refuseFork(ctx context.Context, project mayfly.Project, pr *forge.PullRequest) error {
 	s.Logger.InfoContext(ctx, "pull request from a fork gets no database", "project", project.Name, "number", pr.Number)
-	return s.setStatus(ctx, project, pr.RepositoryID, pr.Number, pr.HeadSHA, forge.Status{
-		State: "success", Context: statusContext, Description: "No preview database: pull requests from forks get none",
-	})
+	return s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA, forge.StatusFor(forge.StatusData{State: forge.StateForkDenied}))
 }
