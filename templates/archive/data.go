@@ -205,3 +205,18 @@ func dataError(e *Entry, err error) error {
 	}
 	return broken("%s %s.%s: %w", e.Kind, e.Schema, e.Tag, err)
 }
+
+// DataBytes returns about how many bytes the data of an entry takes in the archive: the distance to the next data block,
+// or to the end.
+func (a *Archive) DataBytes(e *Entry) int64 {
+	if !e.HasData {
+		return 0
+	}
+	end := a.size
+	for i := range a.Entries {
+		if o := a.Entries[i].offset; o > e.offset && o < end {
+			end = o
+		}
+	}
+	return end - e.offset
+}

@@ -1,0 +1,454 @@
+package templates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/cluster"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/templates/archive"
+)
+
+// defaultWorkers copy and index at the same time. More rarely help: each is a reading and a writing server process and a
+// masking goroutine.
+const defaultWorkers = 2
+
+// BuilderOptions configure a Builder.
+type BuilderOptions struct {
+	Engine  driver.Engine
+	Volumes driver.Volumes
+	Logger  *slog.Logger
+	Clock   func() time.Time
+	// Workers is how many tables are copied, and indexes created, at the same time. 0 means 2.
+	Workers int
+}
+
+// Builder builds templates. It may build several at once.
+type Builder struct {
+	engine  driver.Engine
+	volumes driver.Volumes
+	log     *slog.Logger
+	clock   func() time.Time
+	workers int
+}
+
+// NewBuilder returns a Builder.
+func NewBuilder(opts BuilderOptions) *Builder {
+	b := &Builder{engine: opts.Engine, volumes: opts.Volumes, log: opts.Logger, clock: opts.Clock, workers: opts.Workers}
+	if b.workers <= 0 {
+		b.workers = defaultWorkers
+	}
+	return b
+}
+
+// BuildRequest is what a template is built from.
+type BuildRequest struct {
+	Template *mayfly.Template // only the ID is read
+	Project  mayfly.Project
+	Rules    *sanitize.Rules
+	Key      []byte // of at least sanitize.MinKeyLength bytes
+	// Progress, if set, is called about five times a second, and at the start of each phase. It must not block.
+	Progress func(Progress)
+	// Phase, if set, is called at the start of each phase; what it returns is called at the phase's end.
+	Phase func(name string) (end func(detail string, err error))
+}
+
+// Result is a finished template.
+type Result struct {
+	Image     driver.Image
+	SizeBytes int64
+	RowCount  int64
+	Report    Report
+}
+
+// Build builds a template into the volume that is named by the template's ID, and freezes it.
+//
+// When it returns an error, also because ctx was cancelled (CodeCancelled), the instance and the volume are gone. If the
+// process dies, they are found by their labels (role=build, template=<id>) and by the volume's id; Discard removes them.
+// The Result is not nil when there is anything to report about a failed build; its Report then is of what was done.
+func (b *Builder) Build(ctx context.Context, req BuildRequest) (*Result, error) {
+	r := &run{
+		Builder: b, req: req, id: req.Template.ID,
+		labels: map[string]string{"role": "build", "template": req.Template.ID, "project": req.Project.Name},
+		meter:  &progressMeter{clock: b.clock, notify: req.Progress},
+		result: &Result{},
+	}
+	r.report().StartedAt = b.clock().UTC()
+	err := r.do(ctx)
+	if r.source != nil {
+		r.source.close()
+	}
+	r.report().FinishedAt = b.clock().UTC()
+	if err == nil {
+		return r.result, nil
+	}
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if cleanErr := b.Discard(cleanup, r.id); cleanErr != nil {
+		b.log.ErrorContext(ctx, "what a failed build left could not be removed; the next sweep tries again", "template", r.id, "error", cleanErr)
+	}
+	if ctx.Err() != nil {
+		return r.result, mayfly.Errorf(mayfly.CodeCancelled, "the build of the template was cancelled: %w", ctx.Err())
+	}
+	return r.result, err
+}
+
+const cleanupTimeout = 2 * time.Minute
+
+// Discard removes the instance and the volume of a template, as far as they are there.
+func (b *Builder) Discard(ctx context.Context, templateID string) error {
+	if !driver.ValidID(templateID) {
+		return fmt.Errorf("template %q: %w", templateID, driver.ErrInvalidID)
+	}
+	if err := b.engine.Remove(ctx, templateID); err != nil {
+		return fmt.Errorf("remove the instance of template %s: %w", templateID, err)
+	}
+	if err := b.volumes.Delete(ctx, templateID); err != nil {
+		return fmt.Errorf("delete the volume of template %s: %w", templateID, err)
+	}
+	return nil
+}
+
+// run is one build.
+type run struct {
+	*Builder
+	req    BuildRequest
+	id     string
+	labels map[string]string
+	meter  *progressMeter
+	result *Result
+
+	source source
+	image  driver.Image
+	plan   *sanitize.Plan
+	target *target
+	toc    *archive.Archive
+	chosen selection
+	tables *catalog
+	loads  []load
+}
+
+func (r *run) report() *Report { return &r.result.Report }
+
+// do is a build from start to end.
+func (r *run) do(ctx context.Context) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	for _, phase := range []struct {
+		name string
+		run  func(context.Context) (detail string, err error)
+	}{
+		{PhaseConnect, r.connect},
+		{PhasePlan, r.planEarly},
+		{PhaseInitialise, r.initialise},
+		{PhaseSchema, r.restoreSchema},
+		{PhaseLoad, r.load},
+		{PhaseIndexes, r.index},
+		{PhaseRefresh, r.refresh},
+		{PhaseVerify, r.verify},
+		{PhaseFreeze, r.freeze},
+	} {
+		if err := r.phase(ctx, phase.name, phase.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// phase runs one phase and keeps the time.
+func (r *run) phase(ctx context.Context, name string, do func(context.Context) (string, error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.meter.enter(name)
+	end := func(string, error) {}
+	if r.req.Phase != nil {
+		end = r.req.Phase(name)
+	}
+	started := r.clock()
+	detail, err := do(ctx)
+	took := r.clock().Sub(started)
+	r.report().Phases = append(r.report().Phases, PhaseReport{Name: name, DurationMS: took.Milliseconds()})
+	end(detail, err)
+	if err != nil {
+		return err
+	}
+	r.log.DebugContext(ctx, "template phase done", "template", r.id, "phase", name, "took", took, "detail", detail)
+	return nil
+}
+
+// check refuses what cannot work before anything is made.
+func (r *run) check() error {
+	pg := r.req.Project.Postgres
+	switch {
+	case !driver.ValidID(r.id):
+		return fmt.Errorf("template %q: %w", r.id, driver.ErrInvalidID)
+	case r.req.Rules == nil:
+		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking rules", r.req.Project.Name)
+	case len(r.req.Key) < sanitize.MinKeyLength:
+		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking key of %d bytes or more", r.req.Project.Name, sanitize.MinKeyLength)
+	case pg.Database == "" || strings.HasPrefix(pg.Database, "template") && len(pg.Database) == len("template0"):
+		return mayfly.Errorf(mayfly.CodeInvalid, "the database name %q is not usable", pg.Database).WithHint("set postgres.database to what the application calls it")
+	case pg.Owner == "" || pg.Owner == cluster.AdminRole || strings.HasPrefix(pg.Owner, "pg_"):
+		return mayfly.Errorf(mayfly.CodeInvalid, "the role name %q is not usable", pg.Owner).WithHint("set postgres.owner to the application's role")
+	}
+	return nil
+}
+
+// connect opens the source and finds the image for its version.
+func (r *run) connect(ctx context.Context) (string, error) {
+	var err error
+	if r.source, err = openSource(ctx, r.req.Project.Source); err != nil {
+		return "", err
+	}
+	r.report().Source = r.source.describe()
+	wanted, sourceMajor := r.req.Project.Postgres.Major, r.source.major()
+	if wanted == 0 {
+		wanted = sourceMajor
+	}
+	if r.image, err = r.engine.Image(ctx, r.req.Project.Postgres.Image, wanted); err != nil {
+		return "", fmt.Errorf("find an image for the template: %w", err)
+	}
+	r.result.Image, r.report().Image, r.report().Major = r.image, r.image.ID, r.image.Major
+	if sourceMajor > r.image.Major {
+		return "", mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d", sourceMajor, r.image.Major).
+			WithHint("set postgres.major to %d or newer: an older server cannot take a newer one's dump", sourceMajor)
+	}
+	return "PostgreSQL " + r.report().Source.ServerVersion, nil
+}
+
+// planEarly binds the rules before anything is made, if the source can tell its columns now.
+func (r *run) planEarly(context.Context) (string, error) {
+	if r.source.catalog() == nil {
+		return "after the schema", nil
+	}
+	return r.bind(r.source.catalog())
+}
+
+// bind makes the masking plan. A column that nobody classified ends the build here.
+func (r *run) bind(tables *catalog) (string, error) {
+	var err error
+	if r.plan, err = r.req.Rules.Plan(tables.maskingTables(), r.req.Key); err != nil {
+		return "", err
+	}
+	r.report().Coverage = r.plan.Coverage()
+	return fmt.Sprintf("%d tables", len(tables.tables)), nil
+}
+
+func (r *run) initialise(ctx context.Context) (string, error) {
+	if err := r.volumes.Create(ctx, r.id, r.image.User); err != nil {
+		if errors.Is(err, driver.ErrNoSpace) {
+			return "", mayfly.Errorf(mayfly.CodePoolFull, "the pool is full: %w", err).WithHint("free space in the pool, or enlarge it")
+		}
+		return "", fmt.Errorf("create the template's volume: %w", err)
+	}
+	if err := r.start(ctx, r.id, r.image, r.labels); err != nil {
+		return "", err
+	}
+	pg := r.req.Project.Postgres
+	r.target = &target{engine: r.engine, instance: r.id, database: pg.Database, owner: pg.Owner, encoding: r.source.encoding()}
+	return r.image.Ref, nil
+}
+
+// startTimeout bounds how long a fresh cluster may take to accept connections.
+const startTimeout = 2 * time.Minute
+
+// restoreSchema makes the role, the database and everything that has to be there before the rows.
+func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
+	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	// template1: the application's own database may be called postgres.
+	admin, err := cluster.WaitReady(waiting, r.engine, r.id, "template1", r.alive)
+	if err != nil {
+		return "", fmt.Errorf("wait for the template's cluster: %w", err)
+	}
+	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+	if r.toc, err = r.source.schema(ctx, schemaRunner{engine: r.engine, image: r.image, labels: r.labels}); err != nil {
+		return "", err
+	}
+	if err := r.target.createDatabase(ctx, admin, r.toc); err != nil {
+		return "", err
+	}
+	r.chosen = choose(r.toc)
+	r.report().Dropped = r.chosen.dropped
+	restorer, err := r.target.restorer(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer restorer.close(ctx)
+	if err := r.target.adoptDatabase(ctx, restorer.conn, r.toc); err != nil {
+		return "", err
+	}
+	if err := restorer.preData(ctx, r.chosen.preData); err != nil {
+		return "", err
+	}
+	if err := r.planLate(ctx, restorer); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d objects", len(r.chosen.preData)), nil
+}
+
+// planLate learns the tables from the restored schema, and binds the rules if that was not done before.
+func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
+	r.tables = r.source.catalog()
+	if r.tables == nil {
+		if r.tables, err = restorer.catalogWithKeys(ctx, r.chosen.postData); err != nil {
+			return err
+		}
+	}
+	// For an archive this also puts the columns in the order of its data, which the plan has to know.
+	if r.loads, err = r.source.loads(r.tables, r.toc); err != nil {
+		return err
+	}
+	if r.plan == nil {
+		_, err = r.bind(r.tables)
+	}
+	return err
+}
+
+func (r *run) alive(ctx context.Context) error {
+	inspector, ok := r.engine.(driver.Inspector)
+	if !ok {
+		return nil
+	}
+	instance, err := inspector.Inspect(ctx, r.id)
+	if err != nil {
+		return err
+	}
+	if !instance.Running {
+		log, _ := inspector.Logs(ctx, r.id, 5)
+		return fmt.Errorf("postgres ended with exit code %d: %s", instance.ExitCode, lastLines(string(log), 5))
+	}
+	return nil
+}
+
+func (r *run) load(ctx context.Context) (string, error) {
+	l := &loader{source: r.source, target: r.target, plan: r.plan, meter: r.meter, clock: r.clock}
+	results, err := l.all(ctx, r.loads, r.workers)
+	if err != nil {
+		return "", err
+	}
+	r.reportTables(results)
+	return fmt.Sprintf("%d tables, %d rows, %d bytes", len(results), r.report().Rows, r.report().Bytes), nil
+}
+
+// reportTables lists every table, also those that the source has no rows for.
+func (r *run) reportTables(results []loaded) {
+	done := map[relation]loaded{}
+	for _, l := range results {
+		done[l.load.table.relation] = l
+		r.report().Rows += l.rows
+		r.report().Bytes += l.bytes
+	}
+	for i := range r.tables.tables {
+		t := &r.tables.tables[i]
+		masker, l := r.plan.Table(t.schema, t.name), done[t.relation]
+		one := TableReport{
+			Schema: t.schema, Table: t.name, SourceRows: l.rows, Bytes: l.bytes,
+			DurationMS: l.duration.Milliseconds(), StructureOnly: !masker.Rows(),
+		}
+		for _, c := range masker.Columns() {
+			if c.Transformer != "keep" {
+				one.MaskedColumns++
+			}
+		}
+		if l.load.table == nil && masker.Rows() {
+			r.target.warn("the source has no data for %s: the table is empty", t)
+		}
+		r.report().Tables = append(r.report().Tables, one)
+	}
+	r.result.RowCount = r.report().Rows
+}
+
+func (r *run) index(ctx context.Context) (string, error) {
+	if err := r.target.postData(ctx, r.toc, r.chosen.postData, r.workers); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d objects", len(r.chosen.postData)), nil
+}
+
+func (r *run) refresh(ctx context.Context) (string, error) {
+	statements, err := r.source.sequences(ctx, r.toc)
+	if err != nil {
+		return "", err
+	}
+	conn, err := r.target.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := setSequences(ctx, conn, statements); err != nil {
+		return "", err
+	}
+	restored, err := readCatalog(ctx, conn) // the oids of the views are the target's
+	if err != nil {
+		return "", err
+	}
+	populated := r.source.populated(r.toc)
+	if err := refreshMatviews(ctx, conn, restored.matviews, populated); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d sequences, %d materialized views", len(statements), len(populated)), r.sameTables(restored)
+}
+
+// sameTables makes sure that no table of the plan is missing in the template, and that the template has no other.
+func (r *run) sameTables(restored *catalog) error {
+	there := map[relation]bool{}
+	for i := range restored.tables {
+		there[restored.tables[i].relation] = true
+	}
+	for i := range r.tables.tables {
+		name := r.tables.tables[i].relation
+		if !there[name] {
+			return mayfly.Errorf(mayfly.CodeVerificationFailed, "the table %s of the source is not in the template", name)
+		}
+		delete(there, name)
+	}
+	for name := range there {
+		return mayfly.Errorf(mayfly.CodeVerificationFailed, "the template has a table %s that the source has not", name)
+	}
+	return nil
+}
+
+func (r *run) verify(ctx context.Context) (string, error) {
+	if err := r.target.verify(ctx, r.report().Tables, r.workers); err != nil {
+		return "", err
+	}
+	conn, err := r.target.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func(conn *pgx.Conn) { _ = conn.Close(context.WithoutCancel(ctx)) }(conn)
+	if err := vacuumRest(ctx, conn); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d rows counted", r.result.RowCount), nil
+}
+
+func (r *run) freeze(ctx context.Context) (string, error) {
+	r.report().Warnings = append(r.chosen.warnings, r.target.warnings...)
+	for _, role := range r.target.roles {
+		r.report().Warnings = append(r.report().Warnings, fmt.Sprintf("the role %q is named by a policy: it exists but cannot log in", role))
+	}
+	if err := r.stop(ctx, r.id, r.image, r.labels); err != nil {
+		return "", err
+	}
+	if err := r.volumes.Freeze(ctx, r.id); err != nil {
+		return "", fmt.Errorf("freeze the template: %w", err)
+	}
+	size, err := r.volumes.Size(ctx, r.id)
+	if err != nil {
+		return "", fmt.Errorf("measure the template: %w", err)
+	}
+	r.result.SizeBytes, r.report().SizeBytes = size, size
+	return fmt.Sprintf("%d bytes", size), nil
+}

@@ -1,0 +1,217 @@
+package templates
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/cluster"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+)
+
+// setSequences runs the statements that set them, together.
+func setSequences(ctx context.Context, conn *pgx.Conn, statements []string) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	if err := execAll(ctx, conn, strings.Join(statements, ";\n")); err != nil {
+		return mayfly.Errorf(mayfly.CodeSourceInvalid, "the sequences cannot be set: %s", sourceMessage(err))
+	}
+	return nil
+}
+
+// matviewEdges lists, for each materialized view or view, the other ones that its query reads.
+const matviewEdges = `
+SELECT DISTINCT w.ev_class, d.refobjid
+FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+JOIN pg_catalog.pg_class c ON c.oid = d.refobjid AND c.relkind IN ('v', 'm')
+WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+	AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class <> d.refobjid`
+
+// refreshMatviews fills the materialized views that have contents in the source, each after those that it reads. They
+// are filled from masked rows: their contents are never copied.
+func refreshMatviews(ctx context.Context, conn *pgx.Conn, views []matview, populated map[relation]bool) error {
+	rows, err := conn.Query(ctx, matviewEdges)
+	if err != nil {
+		return fmt.Errorf("read what materialized views depend on: %w", err)
+	}
+	reads := map[uint32][]uint32{}
+	var view, read uint32
+	if _, err := pgx.ForEachRow(rows, []any{&view, &read}, func() error {
+		reads[view] = append(reads[view], read)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("read what materialized views depend on: %w", err)
+	}
+	for _, v := range refreshOrder(views, reads) {
+		if !populated[v.relation] {
+			continue
+		}
+		if err := execAll(ctx, conn, "REFRESH MATERIALIZED VIEW "+v.sql()); err != nil {
+			return mayfly.Errorf(mayfly.CodeSourceInvalid, "the materialized view %s cannot be refreshed: %s", v, sourceMessage(err)).
+				WithHint("its query must run on masked values, without other databases or a network")
+		}
+	}
+	return nil
+}
+
+// refreshOrder sorts materialized views so that each comes after those that it reads, through ordinary views too.
+func refreshOrder(views []matview, reads map[uint32][]uint32) []matview {
+	byOID := map[uint32]matview{}
+	for _, v := range views {
+		byOID[v.oid] = v
+	}
+	var order []matview
+	seen := map[uint32]bool{}
+	var visit func(oid uint32)
+	visit = func(oid uint32) {
+		if seen[oid] {
+			return
+		}
+		seen[oid] = true
+		below := slices.Clone(reads[oid])
+		slices.Sort(below)
+		for _, next := range below {
+			visit(next)
+		}
+		if v, found := byOID[oid]; found {
+			order = append(order, v)
+		}
+	}
+	for _, v := range views {
+		visit(v.oid)
+	}
+	return order
+}
+
+// verify counts the rows of every table in the template, compares them with what the source sent, and vacuums: with
+// hint bits, visibility maps and statistics in place a preview does not rewrite a page because somebody reads it.
+func (t *target) verify(ctx context.Context, tables []TableReport, workers int) error {
+	queue := make(chan int, len(tables))
+	for i := range tables {
+		queue <- i
+	}
+	close(queue)
+	group, groupCtx := errgroup.WithContext(ctx)
+	for range max(1, workers) {
+		group.Go(func() error {
+			conn, err := t.connect(groupCtx)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close(context.WithoutCancel(groupCtx)) }()
+			for i := range queue {
+				if err := verifyTable(groupCtx, conn, &tables[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func verifyTable(ctx context.Context, conn *pgx.Conn, report *TableReport) error {
+	r := relation{report.Schema, report.Table}
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM ONLY "+r.sql()).Scan(&report.Rows); err != nil {
+		return fmt.Errorf("count the rows of %s: %w", r, err)
+	}
+	if report.Rows != report.SourceRows {
+		return countError(r, report.SourceRows, report.Rows)
+	}
+	if err := execAll(ctx, conn, "VACUUM (FREEZE, ANALYZE) "+r.sql()); err != nil {
+		return fmt.Errorf("vacuum %s: %w", r, err)
+	}
+	return nil
+}
+
+// vacuumRest vacuums what verify did not: the catalogs and materialized views; and analyzes partitioned tables, whose
+// statistics are their own.
+func vacuumRest(ctx context.Context, conn *pgx.Conn) error {
+	for _, step := range []struct{ command, kinds string }{
+		{"VACUUM (FREEZE, ANALYZE)", `c.relkind = 'm' OR c.relkind = 'r' AND n.nspname = 'pg_catalog'`},
+		{"ANALYZE", `c.relkind = 'p'`},
+	} {
+		rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relpersistence <> 't' AND (`+step.kinds+`) ORDER BY 1, 2`)
+		if err != nil {
+			return fmt.Errorf("list what to vacuum: %w", err)
+		}
+		var names []string
+		var one relation
+		if _, err := pgx.ForEachRow(rows, []any{&one.schema, &one.name}, func() error {
+			names = append(names, one.sql())
+			return nil
+		}); err != nil {
+			return fmt.Errorf("list what to vacuum: %w", err)
+		}
+		if len(names) == 0 {
+			continue
+		}
+		if err := execAll(ctx, conn, step.command+" "+strings.Join(names, ", ")); err != nil {
+			return fmt.Errorf("vacuum the catalogs: %w", err)
+		}
+	}
+	return nil
+}
+
+// freezeScript checks that the cluster was stopped cleanly, replaces its WAL by one new segment, and removes what the
+// running server left. Segments are of 1 MiB from here on: the first thing that a preview writes is a WAL segment, and
+// with the usual 16 MiB that alone would be most of what a fresh preview takes on disk.
+const freezeScript = `
+set -eu
+LC_ALL=C; export LC_ALL
+data=$1
+state=$(pg_controldata -D "$data" | sed -n 's/^Database cluster state: *//p')
+if [ "$state" != "shut down" ]; then echo "the cluster's state is: $state" >&2; exit 3; fi
+pg_resetwal --wal-segsize=1 -D "$data" >&2
+rm -rf "$data"/pg_stat/* "$data"/pg_stat_tmp/* "$data"/base/pgsql_tmp "$data"/log "$data"/postmaster.opts "$data"/postmaster.pid
+`
+
+// stopTimeout bounds the shutdown checkpoint, which writes everything that is dirty.
+const stopTimeout = 10 * time.Minute
+
+// stop stops the cluster cleanly, resets its WAL and removes the instance. The volume then is a template but for Freeze.
+func (b *Builder) stop(ctx context.Context, id string, image driver.Image, labels map[string]string) error {
+	if err := b.engine.Stop(ctx, id, stopTimeout); err != nil {
+		return fmt.Errorf("stop the template's cluster: %w", err)
+	}
+	if err := b.engine.Remove(ctx, id); err != nil {
+		return fmt.Errorf("remove the template's instance: %w", err)
+	}
+	result, err := b.engine.Run(ctx, driver.RunSpec{
+		Image: image.ID, Command: []string{"sh", "-c", freezeScript, "freeze", driver.DataDir}, Volume: id, Labels: labels,
+	})
+	if err != nil {
+		return fmt.Errorf("reset the template's WAL: %w", err)
+	}
+	if result.ExitCode != 0 {
+		return fmt.Errorf("reset the template's WAL: exit code %d: %s", result.ExitCode, lastLines(string(result.Stderr), 4))
+	}
+	return nil
+}
+
+// start initialises a data directory and starts a cluster on it, for building.
+func (b *Builder) start(ctx context.Context, id string, image driver.Image, labels map[string]string) error {
+	if err := cluster.Init(ctx, b.engine, image, id, cluster.InitOptions{}); err != nil {
+		return err
+	}
+	err := b.engine.Create(ctx, driver.InstanceSpec{
+		ID: id, Image: image.ID, Volume: id, Args: cluster.Args(cluster.Build), Labels: labels,
+		Limits: driver.Limits{ShmBytes: 1 << 30}, // parallel queries put their hash tables there
+	})
+	if err != nil {
+		return fmt.Errorf("create the template's instance: %w", err)
+	}
+	if err := b.engine.Start(ctx, id); err != nil {
+		return fmt.Errorf("start the template's instance: %w", err)
+	}
+	return nil
+}

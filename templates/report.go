@@ -1,0 +1,67 @@
+package templates
+
+import (
+	"time"
+
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+// Report is what a build did, kept with the template as JSON. It never holds a secret or a value of a row. The names of
+// the fields are stable.
+type Report struct {
+	Source     SourceReport `json:"source"`
+	Image      string       `json:"image,omitempty"` // digest
+	Major      int          `json:"major,omitempty"`
+	StartedAt  time.Time    `json:"started_at"`
+	FinishedAt time.Time    `json:"finished_at"`
+	// Rows and Bytes are what was streamed, in COPY text format and before masking; SizeBytes is what the frozen data
+	// directory takes.
+	Rows      int64                    `json:"rows"`
+	Bytes     int64                    `json:"bytes"`
+	SizeBytes int64                    `json:"size_bytes"`
+	Phases    []PhaseReport            `json:"phases"`
+	Tables    []TableReport            `json:"tables"`
+	Coverage  []sanitize.TableCoverage `json:"coverage"`
+	Dropped   []DroppedObject          `json:"dropped,omitempty"`
+	Warnings  []string                 `json:"warnings,omitempty"`
+}
+
+// SourceReport describes a source without any secret.
+type SourceReport struct {
+	Kind          string     `json:"kind"` // "live" or "archive"
+	Database      string     `json:"database,omitempty"`
+	ServerVersion string     `json:"server_version,omitempty"`
+	Encoding      string     `json:"encoding,omitempty"`
+	Snapshot      string     `json:"snapshot,omitempty"`   // live: the exported snapshot that everything was read in
+	Replica       bool       `json:"replica,omitempty"`    // live: the server was in recovery
+	Archive       string     `json:"archive,omitempty"`    // archive: path
+	Format        string     `json:"format,omitempty"`     // archive: "custom 1.14.0, gzip"
+	CreatedAt     *time.Time `json:"created_at,omitempty"` // archive: when pg_dump made it, by its machine's clock
+	DumpVersion   string     `json:"dump_version,omitempty"`
+}
+
+// PhaseReport is one phase of a build.
+type PhaseReport struct {
+	Name       string `json:"name"`
+	DurationMS int64  `json:"duration_ms"`
+}
+
+// TableReport is one table of a template. SourceRows is the number of rows that the source sent, Rows the number that was
+// counted in the template at the end; a build with a difference fails.
+type TableReport struct {
+	Schema        string `json:"schema"`
+	Table         string `json:"table"`
+	SourceRows    int64  `json:"source_rows"`
+	Rows          int64  `json:"rows"`
+	Bytes         int64  `json:"bytes"` // COPY text format, before masking
+	MaskedColumns int    `json:"masked_columns"`
+	StructureOnly bool   `json:"structure_only,omitempty"` // the rules say `rows: none`
+	DurationMS    int64  `json:"duration_ms"`
+}
+
+// DroppedObject is something of the source that the template does not have.
+type DroppedObject struct {
+	Kind   string `json:"kind"` // pg_dump's name of it: "PUBLICATION"
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}

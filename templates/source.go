@@ -1,0 +1,68 @@
+package templates
+
+import (
+	"context"
+	"io"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/templates/archive"
+)
+
+// source is where a build reads from. It is consistent: everything it returns is of one snapshot.
+type source interface {
+	// describe returns what the report says of it.
+	describe() SourceReport
+	// major is the major version of the server that the data is from, 0 if unknown.
+	major() int
+	// encoding is what names and rows are in when they leave the source: "UTF8".
+	encoding() string
+	// catalog returns the tables, or nil if they cannot be known before the schema is restored.
+	catalog() *catalog
+	// schema returns the definitions of all objects.
+	schema(ctx context.Context, runner schemaRunner) (*archive.Archive, error)
+	// loads returns what there is to copy, once the tables are known.
+	loads(tables *catalog, toc *archive.Archive) ([]load, error)
+	// reader returns a reader for one worker.
+	reader(ctx context.Context) (rowReader, error)
+	// sequences returns the statements that set all sequences.
+	sequences(ctx context.Context, toc *archive.Archive) ([]string, error)
+	// populated returns the materialized views that have contents in the source.
+	populated(toc *archive.Archive) map[relation]bool
+	close()
+}
+
+// schemaRunner is what a source may use to run pg_dump.
+type schemaRunner struct {
+	engine driver.Engine
+	image  driver.Image
+	labels map[string]string
+}
+
+// load is one table's rows.
+type load struct {
+	table  *table
+	entry  *archive.Entry // archives only
+	weight int64          // towards the total of the progress
+}
+
+// rowReader reads rows of a source. One goroutine uses it.
+type rowReader interface {
+	// read writes the rows of the table to w in COPY text format and returns how many there were. advance is told how
+	// many bytes, in the unit of load.weight, were read.
+	read(ctx context.Context, l *load, w io.Writer, advance func(int64)) (rows int64, err error)
+	close()
+}
+
+// openSource opens a project's source.
+func openSource(ctx context.Context, s mayfly.Source) (source, error) {
+	switch {
+	case s.DSN != "" && s.Archive != "":
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has two sources").WithHint("set either source.dsn or source.archive")
+	case s.DSN != "":
+		return openLive(ctx, s.DSN)
+	case s.Archive != "":
+		return openArchive(s.Archive)
+	}
+	return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has no source").WithHint("set source.dsn or source.archive")
+}
