@@ -171,7 +171,7 @@ func (p *process) close(ctx context.Context) error {
 		problems = append(problems, engine.Remove(ctx, server.ID))
 	}
 	if engine != nil {
-		left, err := engine.Containers(ctx)
+		left, err := engine.Containers(ctx, nil)
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("these tests left containers behind: %v", left)
 		}

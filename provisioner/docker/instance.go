@@ -54,24 +54,41 @@ func (e *Engine) Create(ctx context.Context, spec driver.InstanceSpec) error {
 	if spec.RestartOnEngineStart {
 		host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}
 	}
-	created, err := e.api.ContainerCreate(ctx, config, host, nil, nil, e.containerName(spec.ID))
-	switch {
-	case err == nil:
-		e.ids.Store(spec.ID, created.ID)
-		return nil
-	case cerrdefs.IsConflict(err):
-		// The name is taken: by the same instance, or by something that is none of our business.
-		if _, err := e.inspect(ctx, spec.ID); errors.Is(err, driver.ErrNotFound) {
-			return mayfly.Errorf(mayfly.CodeConflict, "the container name %s is taken by a container that is not Mayfly's", e.containerName(spec.ID)).
+	return e.createInstance(ctx, spec.ID, config, host)
+}
+
+// createInstance creates the container, unless there is one. The engine reserves the name before the container can be
+// inspected, and frees it only after the container is gone, so a conflict may take a moment to explain itself.
+func (e *Engine) createInstance(ctx context.Context, id string, config *container.Config, host *container.HostConfig) error {
+	for {
+		created, err := e.api.ContainerCreate(ctx, config, host, nil, nil, e.containerName(id))
+		if err == nil {
+			e.ids.Store(id, created.ID)
+			return nil
+		}
+		if !cerrdefs.IsConflict(err) {
+			return e.wrap(err, "create instance %s", id)
+		}
+		found, err := e.inspect(ctx, id)
+		switch {
+		case err == nil && found.State.Status != container.StateRemoving && found.State.Status != container.StateDead:
+			return nil
+		case errors.Is(err, errForeign):
+			return mayfly.Errorf(mayfly.CodeConflict, "the container name %s is taken by a container that is not Mayfly's", e.containerName(id)).
 				WithHint("rename or remove that container")
-		} else if err != nil {
+		case err != nil && !errors.Is(err, driver.ErrNotFound):
 			return err
 		}
-		return nil
-	default:
-		return e.wrap(err, "create instance %s", spec.ID)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("create instance %s, while another call creates or removes it: %w", id, ctx.Err())
+		case <-time.After(3 * time.Millisecond):
+		}
 	}
 }
+
+// errForeign is wrapped, beside driver.ErrNotFound, when a container has the right name and not our labels.
+var errForeign = errors.New("a foreign container has the name")
 
 // Start implements driver.Engine.
 func (e *Engine) Start(ctx context.Context, id string) error {
@@ -164,7 +181,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (container.InspectRespo
 		return found, e.wrap(err, "inspect instance %s", id)
 	}
 	if found.Config.Labels[labelInstance] != e.installation || found.Config.Labels[labelID] != id {
-		return container.InspectResponse{}, fmt.Errorf("inspect instance %s: a foreign container has its name: %w", id, driver.ErrNotFound)
+		return container.InspectResponse{}, fmt.Errorf("inspect instance %s: %w: %w", id, driver.ErrNotFound, errForeign)
 	}
 	e.ids.Store(id, found.ID)
 	return found, nil

@@ -8,11 +8,16 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// Containers returns the names of all containers of this installation, instances and throwaway ones, running or not.
-func (e *Engine) Containers(ctx context.Context) ([]string, error) {
-	found, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.filter()})
+// Containers returns the names of this installation's containers that carry the labels, instances and throwaway ones,
+// running or not.
+func (e *Engine) Containers(ctx context.Context, labels map[string]string) ([]string, error) {
+	filter := e.filter()
+	for key, value := range labels {
+		filter.Add("label", labelPrefix+key+"="+value)
+	}
+	found, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: filter})
 	if err != nil {
-		return nil, e.wrap(err, "list all containers of installation %s", e.installation)
+		return nil, e.wrap(err, "list the containers of installation %s", e.installation)
 	}
 	names := make([]string, 0, len(found))
 	for _, c := range found {
