@@ -1,26 +1,14 @@
 package sanitize
 
-import "io"
+import (
+	"io"
+)
 
 // Plan is rules bound to the tables of one source under one key: what happens to every column. It is immutable and
 // may be used by many goroutines.
 type Plan struct {
 	tables map[string]*TableMasker
 	order  []*TableMasker
-}
-
-// Plan binds the rules to the tables of a source. The key must have at least MinKeyLength bytes.
-//
-// It fails closed, with a *mayfly.Error: mayfly.CodeUnclassified, naming every column that no rule covers and with the
-// YAML lines to add as the hint; mayfly.CodeInvalid for everything else that is wrong, all of it at once.
-func (r *Rules) Plan(tables []Table, key []byte) (*Plan, error) {
-	p := &Plan{tables: make(map[string]*TableMasker, len(tables))}
-	for i := range tables {
-		t := &TableMasker{schema: tables[i].Schema, name: tables[i].Name, rows: true}
-		p.tables[t.schema+"."+t.name] = t
-		p.order = append(p.order, t)
-	}
-	return p, nil
 }
 
 // Table returns the masker of a table, or nil when the plan has no such table.
@@ -58,17 +46,34 @@ func (p *Plan) Coverage() []TableCoverage {
 type TableMasker struct {
 	schema, name string
 	rows         bool
-	columns      []ColumnPlan
+	// columns and bound describe the columns that COPY sends, in that order; empty when rows is false.
+	columns []ColumnPlan
+	bound   []binding
 }
+
+func (t *TableMasker) path() string { return t.schema + "." + t.name }
 
 // Rows reports whether the table's rows are taken over; false means structure only ("rows: none").
 func (t *TableMasker) Rows() bool { return t.rows }
 
-// Passthrough reports whether every column is kept as it is.
-func (t *TableMasker) Passthrough() bool { return false }
+// Passthrough reports whether every column is kept as it is, so that copying the rows without a Writer gives the same
+// bytes.
+func (t *TableMasker) Passthrough() bool {
+	for i := range t.bound {
+		if !t.bound[i].keep {
+			return false
+		}
+	}
+	return t.rows
+}
 
 // Columns returns what happens to each column that COPY sends, in that order; nil when Rows is false.
-func (t *TableMasker) Columns() []ColumnPlan { return t.columns }
+func (t *TableMasker) Columns() []ColumnPlan {
+	if len(t.columns) == 0 {
+		return nil
+	}
+	return append([]ColumnPlan(nil), t.columns...)
+}
 
 // Writer returns a Writer that masks this table's rows on their way to w. One goroutine may use it.
-func (t *TableMasker) Writer(w io.Writer) *Writer { return &Writer{table: t, dst: w} }
+func (t *TableMasker) Writer(w io.Writer) *Writer { return newWriter(t, w) }

@@ -1,13 +1,72 @@
 package sanitize
 
+import "fmt"
+
 // Rules is a parsed rules file. It knows nothing of any database until Plan.
 type Rules struct {
-	name string
+	name     string
+	tables   []tableRule
+	defaults []patternRule
+	types    []typeRule
 }
 
-// Parse reads a rules file; name is what errors call it. The format is strict: an unknown key, a wrong type or a value
-// out of range is a *mayfly.Error with mayfly.CodeInvalid that starts with name:line:column.
-func Parse(name string, data []byte) (*Rules, error) {
-	_ = data
-	return &Rules{name: name}, nil
+// position is a place in the rules file, both numbers from 1; columns count characters.
+type position struct{ line, column int }
+
+// tableRule is an entry of "tables".
+type tableRule struct {
+	name    string // "schema.table"
+	at      position
+	noRows  bool
+	columns []columnRule
+}
+
+type columnRule struct {
+	name string
+	at   position
+	spec *spec
+}
+
+// patternRule is an entry of "defaults".
+type patternRule struct {
+	pattern [3]string // schema, table, column
+	at      position
+	spec    *spec
+}
+
+// typeRule is an entry of "types".
+type typeRule struct {
+	name string // as format_type prints it, or keyType or enumType
+	at   position
+	spec *spec
+}
+
+// The names in "types" that are not types.
+const (
+	// keyType are integer and uuid columns of a primary key and those that refer to one by a foreign key.
+	keyType = "key"
+	// enumType are columns of any enum type.
+	enumType = "enum"
+)
+
+// spec is one use of a transformer.
+type spec struct {
+	mask   string
+	domain string // "" means the transformer's own
+	args   arguments
+	at     position
+}
+
+// domainOrDefault returns the domain: columns that name none share one per transformer, so that values that were equal
+// in two columns still are.
+func (s *spec) domainOrDefault() string {
+	if s.domain != "" {
+		return s.domain
+	}
+	return s.mask
+}
+
+// where formats a position for errors and reports.
+func (r *Rules) where(at position) string {
+	return fmt.Sprintf("%s:%d:%d", r.name, at.line, at.column)
 }

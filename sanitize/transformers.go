@@ -22,4 +22,110 @@ type Parameter struct {
 }
 
 // Transformers describes all transformers, in the order of the documentation.
-func Transformers() []Transformer { return nil }
+func Transformers() []Transformer {
+	kinds := catalogue()
+	out := make([]Transformer, len(kinds))
+	for i, k := range kinds {
+		out[i] = Transformer{Name: k.name, Summary: k.summary, Keyed: k.keyed, Unique: k.unique}
+		for _, f := range k.families {
+			out[i].Types = append(out[i].Types, string(f))
+		}
+		if k.families == nil {
+			out[i].Types = []string{"any"}
+		}
+		for _, p := range k.params {
+			out[i].Params = append(out[i].Params, Parameter{Name: p.name, Values: p.describe(), Default: p.fallback, Summary: p.summary})
+		}
+	}
+	return out
+}
+
+// maskFunc appends the masked form of value, unescaped and not empty, to dst. It may use memory of its own, so one
+// goroutine uses it, and it must not keep or change value.
+type maskFunc func(dst, value []byte) []byte
+
+// binding is a transformer bound to a column.
+type binding struct {
+	keep bool
+	// constant, if not nil, is the result for every value, escaped for COPY.
+	constant    []byte
+	replaceNull bool
+	// make returns a new maskFunc; nil for keep and constants.
+	make func() maskFunc
+	// escape says that results may hold bytes that COPY wants escaped.
+	escape bool
+	// unique says that different values get different results in this column.
+	unique bool
+	// mapping identifies what is done to a value, apart from the domain: two columns with equal mappings and domains
+	// give equal results for equal values.
+	mapping string
+}
+
+// kind is one transformer.
+type kind struct {
+	name, summary string
+	params        []param
+	families      []family // nil: any
+	keyed, unique bool
+	// master says that bind gets the masking key itself, to derive several keys from it, instead of the key derived for
+	// the transformer and the domain.
+	master bool
+	// bind fits the transformer to a column. The error is a *refusal.
+	bind func(args *arguments, t *target, key []byte) (binding, error)
+}
+
+// refusal says why a transformer does not fit a column and what would.
+type refusal struct{ reason, hint string }
+
+func (r *refusal) Error() string { return r.reason }
+
+// catalogue returns all transformers.
+func catalogue() []kind {
+	kinds := []kind{keepKind(), nullKind(), staticKind(), redactKind(), tokenKind()}
+	kinds = append(kinds, emailKind(), usernameKind(), personNameKind(), companyKind(), phoneKind())
+	kinds = append(kinds, streetAddressKind(), cityKind(), postcodeKind(), urlKind())
+	return append(kinds, inetKind(), numberKind(), dateShiftKind(), jsonKind())
+}
+
+// findKind returns the transformer of that name, or nil.
+func findKind(name string) *kind {
+	for _, k := range catalogue() {
+		if k.name == name {
+			return &k
+		}
+	}
+	return nil
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range catalogue() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// accepts reports whether the transformer works on columns of the family.
+func (k *kind) accepts(f family) bool {
+	if k.families == nil {
+		return true
+	}
+	for _, have := range k.families {
+		if have == f {
+			return true
+		}
+	}
+	return false
+}
+
+// familiesText lists the accepted types for an error.
+func (k *kind) familiesText() string {
+	text := ""
+	for i, f := range k.families {
+		if i > 0 {
+			text += ", "
+		}
+		text += string(f)
+	}
+	return text
+}

@@ -1,6 +1,19 @@
 package sanitize
 
-import "io"
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/mayflydb/mayfly"
+)
+
+const (
+	// flushBytes is how much output is gathered before it is written on.
+	flushBytes = 64 << 10
+	// maxRowBytes is PostgreSQL's own limit for a row of COPY.
+	maxRowBytes = 1 << 30
+)
 
 // Writer reads COPY text format, masks it, and writes COPY text format. Chunk boundaries do not matter. Output is
 // buffered: it is complete only after Close.
@@ -11,18 +24,229 @@ import "io"
 type Writer struct {
 	table *TableMasker
 	dst   io.Writer
-	rows  int64
-	bytes int64
+	steps []step
+	// tabsAfter is the number of separators after the last masked column.
+	tabsAfter int
+
+	out     []byte
+	partial []byte // the start of a row whose end has not come yet
+	value   []byte // an unescaped field
+	result  []byte // a result that must be escaped
+	rows    int64
+	bytes   int64
+	ended   bool // the end-of-data line was seen
+	closed  bool
+	err     error
 }
 
-// Write masks the complete rows in p and keeps an incomplete one for the next call. It does not retain p.
-func (w *Writer) Write(p []byte) (int, error) { return w.dst.Write(p) }
+// step masks one column of a row.
+type step struct {
+	// tabs is the number of separators between the previous masked column, or the start of the row, and this one.
+	tabs int
+	mask maskFunc
+	// constant, if not nil, is the result for every value, escaped.
+	constant []byte
+	// replaceNull says that constant also takes the place of NULL.
+	replaceNull bool
+	escape      bool
+}
 
-// Close writes what is buffered. It is an error if the input ended inside a row. It does not close the destination.
-func (w *Writer) Close() error { return nil }
+func newWriter(t *TableMasker, dst io.Writer) *Writer {
+	w := &Writer{table: t, dst: dst, tabsAfter: max(len(t.bound)-1, 0)}
+	previous := 0
+	for i := range t.bound {
+		b := &t.bound[i]
+		if b.keep {
+			continue
+		}
+		s := step{tabs: i - previous, constant: b.constant, replaceNull: b.replaceNull, escape: b.escape}
+		if b.constant == nil {
+			s.mask = b.make()
+		}
+		w.steps = append(w.steps, s)
+		w.tabsAfter = len(t.bound) - 1 - i
+		previous = i
+	}
+	return w
+}
 
 // Rows returns how many complete rows were masked so far.
 func (w *Writer) Rows() int64 { return w.rows }
 
 // Bytes returns how many bytes of input were accepted so far.
 func (w *Writer) Bytes() int64 { return w.bytes }
+
+// Write masks the complete rows in p and keeps an incomplete one for the next call. It does not retain p.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.closed && w.err == nil {
+		w.err = fmt.Errorf("write to %s after Close", w.table.path())
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	if err := w.write(p); err != nil {
+		w.err = err
+		return 0, err
+	}
+	w.bytes += int64(len(p))
+	return len(p), nil
+}
+
+func (w *Writer) write(p []byte) error {
+	for len(p) > 0 && len(w.partial) > 0 {
+		end := bytes.IndexByte(p, '\n') + 1
+		take := end
+		if end == 0 {
+			take = len(p)
+		}
+		if len(w.partial)+take > maxRowBytes {
+			return w.rowError("is longer than %d bytes", maxRowBytes)
+		}
+		w.partial = append(w.partial, p[:take]...)
+		p = p[take:]
+		if last := len(w.partial) - 1; end > 0 && !escaped(w.partial, last) {
+			if err := w.row(w.partial[:last]); err != nil {
+				return err
+			}
+			w.partial = w.partial[:0]
+		}
+	}
+	for start, pos := 0, 0; start < len(p); {
+		end := bytes.IndexByte(p[pos:], '\n')
+		if end < 0 {
+			w.partial = append(w.partial, p[start:]...)
+			break
+		}
+		end += pos
+		pos = end + 1
+		if end > start && p[end-1] == '\\' && escaped(p[start:], end-start) {
+			if pos == len(p) {
+				w.partial = append(w.partial, p[start:]...)
+				break
+			}
+			continue
+		}
+		if err := w.row(p[start:end]); err != nil {
+			return err
+		}
+		start = pos
+	}
+	return nil
+}
+
+// Close writes what is buffered. It is an error if the input ended inside a row. It does not close the destination.
+func (w *Writer) Close() error {
+	if w.closed || w.err != nil {
+		w.closed = true
+		return w.err
+	}
+	w.closed = true
+	// COPY accepts an end-of-data line without a line feed.
+	if len(w.partial) > 0 && (w.ended || string(w.partial) != endMarker) {
+		w.err = w.rowError("is incomplete: the data ends inside it")
+		return w.err
+	}
+	w.err = w.flush()
+	return w.err
+}
+
+func (w *Writer) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	if _, err := w.dst.Write(w.out); err != nil {
+		return fmt.Errorf("write masked rows of %s: %w", w.table.path(), err)
+	}
+	w.out = w.out[:0]
+	return nil
+}
+
+// row masks one row, given without its line feed.
+func (w *Writer) row(row []byte) error {
+	if w.ended {
+		if len(row) == 0 {
+			return nil
+		}
+		return w.rowError(`comes after the end-of-data line \.`)
+	}
+	if string(row) == endMarker {
+		w.ended = true
+		return nil
+	}
+	if err := w.mask(row); err != nil {
+		return err
+	}
+	w.rows++
+	if len(w.out) >= flushBytes {
+		return w.flush()
+	}
+	return nil
+}
+
+// mask appends the masked row to out. Stretches of columns that are kept are copied as they are.
+func (w *Writer) mask(row []byte) error {
+	pos, copied := 0, 0
+	for i := range w.steps {
+		s := &w.steps[i]
+		for range s.tabs {
+			tab := nextTab(row, pos)
+			if tab < 0 {
+				return w.fieldsError(row)
+			}
+			pos = tab + 1
+		}
+		end := nextTab(row, pos)
+		if end < 0 {
+			end = len(row)
+		}
+		w.out = append(w.out, row[copied:pos]...)
+		w.field(s, row[pos:end])
+		pos, copied = end, end
+	}
+	rest := row[copied:]
+	if countTabs(rest) != w.tabsAfter || (len(w.table.bound) == 0 && len(row) > 0) {
+		return w.fieldsError(row)
+	}
+	w.out = append(w.out, rest...)
+	w.out = append(w.out, '\n')
+	return nil
+}
+
+// field appends the masked form of one field to out. NULL stays NULL, and an empty text stays empty: there is nothing
+// in it to mask, and applications tell the two apart. A constant replaces both except that NULL stays unless asked for.
+func (w *Writer) field(s *step, field []byte) {
+	null := string(field) == nullMarker
+	switch {
+	case null && !s.replaceNull:
+		w.out = append(w.out, nullMarker...)
+	case s.constant != nil:
+		w.out = append(w.out, s.constant...)
+	case len(field) == 0:
+	default:
+		value := field
+		if bytes.IndexByte(field, '\\') >= 0 {
+			w.value = appendUnescaped(w.value[:0], field)
+			value = w.value
+		}
+		if !s.escape {
+			w.out = s.mask(w.out, value)
+			return
+		}
+		w.result = s.mask(w.result[:0], value)
+		w.out = appendEscaped(w.out, w.result)
+	}
+}
+
+func (w *Writer) fieldsError(row []byte) error {
+	have := countTabs(row) + 1
+	if len(w.table.bound) == 0 {
+		return w.rowError("has %d fields; the table has no columns", have)
+	}
+	return w.rowError("has %d fields; the table has %d columns", have, len(w.table.bound))
+}
+
+// rowError is about the row after those that were masked.
+func (w *Writer) rowError(format string, args ...any) error {
+	return mayfly.Errorf(mayfly.CodeSourceInvalid, "table %s: row %d %s", w.table.path(), w.rows+1, fmt.Sprintf(format, args...)).
+		WithHint("the data does not have the form that COPY gives it: the source is damaged, or its structure changed during the build")
+}

@@ -1,0 +1,608 @@
+package sanitize
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// jsonRule is one entry of the json transformer's paths.
+type jsonRule struct {
+	path string
+	segs []jsonSegment
+	spec *spec
+}
+
+// jsonSegment is one step of a path.
+type jsonSegment struct {
+	kind jsonSegmentKind
+	name string // segmentName
+}
+
+type jsonSegmentKind int
+
+const (
+	segmentName  jsonSegmentKind = iota // .name
+	segmentAny                          // .* or [*]
+	segmentDepth                        // ..: any number of steps, also none
+)
+
+// parseJSONPath reads the subset of JSONPath (RFC 9535) that rules need: $, .name, ["name"], .*, [*] and ..name.
+func parseJSONPath(path string) ([]jsonSegment, error) {
+	rest, ok := strings.CutPrefix(path, "$")
+	if !ok {
+		return nil, fmt.Errorf("must start with $")
+	}
+	segs := []jsonSegment{}
+	for rest != "" {
+		switch {
+		case strings.HasPrefix(rest, ".."):
+			segs = append(segs, jsonSegment{kind: segmentDepth})
+			rest = rest[1:]
+			if strings.HasPrefix(rest, ".[") {
+				rest = rest[1:]
+			}
+			if rest == "." || rest == "" {
+				return nil, fmt.Errorf("must not end with ..")
+			}
+		case strings.HasPrefix(rest, "[*]"):
+			segs = append(segs, jsonSegment{kind: segmentAny})
+			rest = rest[len("[*]"):]
+		case strings.HasPrefix(rest, `["`):
+			end := strings.Index(rest, `"]`)
+			if end < len(`["`) {
+				return nil, fmt.Errorf(`has [" without "]`)
+			}
+			segs = append(segs, jsonSegment{name: rest[2:end]})
+			rest = rest[end+2:]
+		case rest[0] == '.':
+			name := rest[1:]
+			if end := strings.IndexAny(name, ".["); end >= 0 {
+				name = name[:end]
+			}
+			rest = rest[1+len(name):]
+			switch name {
+			case "":
+				return nil, fmt.Errorf("has an empty name")
+			case "*":
+				segs = append(segs, jsonSegment{kind: segmentAny})
+			default:
+				segs = append(segs, jsonSegment{name: name})
+			}
+		default:
+			return nil, fmt.Errorf(`has an unexpected %q; use .name, ["name"], .*, [*] or ..name`, rest[:1])
+		}
+	}
+	if len(segs) > maxJSONSegments {
+		return nil, fmt.Errorf("has more than %d steps", maxJSONSegments)
+	}
+	return segs, nil
+}
+
+// maxJSONSegments lets a set of positions in a path be one machine word.
+const maxJSONSegments = 62
+
+func jsonKind() kind {
+	return kind{
+		name: "json", summary: "masks strings and numbers inside a JSON document by their paths; the structure stays",
+		params: []param{
+			{name: "default", kind: paramChoice, values: []string{"redact", "keep"}, fallback: "redact", summary: "what happens to values that no path names"},
+			{name: "paths", kind: paramPaths, summary: "$, .name, [\"name\"], .*, [*] and ..name; where several match, the longest match into the document wins, then the first in the file"},
+		},
+		families: []family{familyJSON, familyText},
+		keyed:    true,
+		master:   true,
+		bind:     bindJSON,
+	}
+}
+
+// jsonLeaf is what happens to the values that a path names.
+type jsonLeaf struct {
+	name string
+	bind binding
+	text string // static
+}
+
+func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
+	if t.limit > 0 {
+		return binding{}, &refusal{
+			fmt.Sprintf("masked documents may be longer than the %d characters that the column takes", t.limit),
+			"use redact, null or static",
+		}
+	}
+	leaves := make([]jsonLeaf, len(a.paths))
+	var mapping strings.Builder
+	mapping.WriteString("json default " + a.text("default"))
+	for i := range a.paths {
+		r := &a.paths[i]
+		leaf, err := bindJSONLeaf(r.spec, t, key)
+		if err != nil {
+			return binding{}, err
+		}
+		leaves[i] = leaf
+		fmt.Fprintf(&mapping, " %q: %s in %q", r.path, leaf.bind.mapping, r.spec.domainOrDefault())
+	}
+	rules, redact := a.paths, a.text("default") == "redact"
+	return binding{
+		make: func() maskFunc {
+			m := &jsonMask{rules: rules, leaves: leaves, redact: redact, keys: newPRF(deriveKey(key, "json keys", ""), t)}
+			m.masks = make([]maskFunc, len(leaves))
+			for i := range leaves {
+				if leaves[i].bind.make != nil {
+					m.masks[i] = leaves[i].bind.make()
+				}
+			}
+			return m.mask
+		},
+		escape:  true,
+		mapping: mapping.String(),
+	}, nil
+}
+
+// bindJSONLeaf fits a transformer to a value inside a document: a text without limits, or a number.
+func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
+	k := findKind(s.mask)
+	inner := &target{path: t.path, column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text"}
+	switch s.mask {
+	case "json":
+		return jsonLeaf{}, &refusal{"json inside json", "write longer paths instead"}
+	case "number":
+		inner.family, inner.base = familyNumeric, "numeric"
+	case "date_shift":
+		inner.family, inner.base = familyDate, "timestamp with time zone"
+	}
+	if !k.accepts(inner.family) {
+		return jsonLeaf{}, &refusal{s.mask + " does not work inside json", "use another transformer"}
+	}
+	// A path maps like a column of the same domain.
+	b, err := k.bind(&s.args, inner, deriveKey(key, s.mask, s.domainOrDefault()))
+	if err != nil {
+		return jsonLeaf{}, err
+	}
+	return jsonLeaf{name: s.mask, bind: b, text: s.args.text("value")}, nil
+}
+
+// maxJSONDepth bounds the nesting of a document; PostgreSQL itself gives up at about 6,000 levels of jsonb.
+const maxJSONDepth = 10000
+
+// jsonMask rewrites one document after the other.
+type jsonMask struct {
+	rules  []jsonRule
+	leaves []jsonLeaf
+	masks  []maskFunc
+	redact bool
+	keys   *prf
+
+	src   []byte
+	pos   int
+	depth int
+	// positions holds, level by level, one word per rule: bit i says that the first i segments of its path match the
+	// place in the document.
+	positions []uint64
+	text      []byte // a decoded string or key
+	result    []byte // a masked string
+}
+
+// ruleDefault stands for values that no path names.
+const ruleDefault = -1
+
+// mask appends the masked document. What is not JSON becomes {}.
+func (m *jsonMask) mask(dst, value []byte) []byte {
+	start := len(dst)
+	m.src, m.pos, m.depth = value, 0, 0
+	m.positions = m.positions[:0]
+	rule := ruleDefault
+	for i := range m.rules {
+		set := m.closure(&m.rules[i], 1)
+		m.positions = append(m.positions, set)
+		if rule == ruleDefault && set>>len(m.rules[i].segs)&1 == 1 {
+			rule = i
+		}
+	}
+	dst, ok := m.value(dst, 0, rule)
+	if ok {
+		m.space()
+	}
+	if !ok || m.pos != len(value) {
+		return append(dst[:start], "{}"...)
+	}
+	return dst
+}
+
+// closure adds the positions behind each ".." that is reached.
+func (m *jsonMask) closure(r *jsonRule, set uint64) uint64 {
+	for i := range r.segs {
+		if r.segs[i].kind == segmentDepth && set>>i&1 == 1 {
+			set |= 1 << (i + 1)
+		}
+	}
+	return set
+}
+
+// enter computes the positions for a child of the value whose positions start at base, and appends them. It returns
+// where they start and the rule that applies: one that ends here, or else the parent's. name is nil for elements.
+func (m *jsonMask) enter(base, rule int, name []byte) (childBase, childRule int) {
+	childBase, childRule = len(m.positions), rule
+	found := false
+	for i := range m.rules {
+		r := &m.rules[i]
+		set, next := m.positions[base+i], uint64(0)
+		for j := range r.segs {
+			if set>>j&1 == 0 {
+				continue
+			}
+			switch seg := &r.segs[j]; {
+			case seg.kind == segmentDepth:
+				next |= 1 << j
+			case seg.kind == segmentAny, name != nil && string(name) == seg.name:
+				next |= 1 << (j + 1)
+			}
+		}
+		next = m.closure(r, next)
+		m.positions = append(m.positions, next)
+		if !found && next>>len(r.segs)&1 == 1 {
+			found, childRule = true, i
+		}
+	}
+	return childBase, childRule
+}
+
+func (m *jsonMask) space() {
+	for m.pos < len(m.src) {
+		switch m.src[m.pos] {
+		case ' ', '\t', '\n', '\r':
+			m.pos++
+		default:
+			return
+		}
+	}
+}
+
+func (m *jsonMask) peek() byte {
+	if m.pos < len(m.src) {
+		return m.src[m.pos]
+	}
+	return 0
+}
+
+// value masks the value at pos. ok is false when it is not JSON.
+func (m *jsonMask) value(dst []byte, base, rule int) (out []byte, ok bool) {
+	m.space()
+	switch c := m.peek(); {
+	case c == '{' || c == '[':
+		m.depth++
+		defer func() { m.depth-- }()
+		if m.depth > maxJSONDepth {
+			return dst, false
+		}
+		if c == '{' {
+			return m.object(dst, base, rule)
+		}
+		return m.array(dst, base, rule)
+	case c == '"':
+		if !m.string() {
+			return dst, false
+		}
+		return m.maskString(dst, rule), true
+	case c == '-' || '0' <= c && c <= '9':
+		literal, ok := m.number()
+		if !ok {
+			return dst, false
+		}
+		return m.maskNumber(dst, literal, rule), true
+	default:
+		return m.word(dst, rule)
+	}
+}
+
+func (m *jsonMask) object(dst []byte, base, rule int) (out []byte, ok bool) {
+	m.pos++
+	dst = append(dst, '{')
+	m.space()
+	if m.peek() == '}' {
+		m.pos++
+		return append(dst, '}'), true
+	}
+	for {
+		m.space()
+		if m.peek() != '"' || !m.string() {
+			return dst, false
+		}
+		childBase, childRule := m.enter(base, rule, m.text)
+		dst = m.key(dst, rule, childRule)
+		m.space()
+		if m.peek() != ':' {
+			return dst, false
+		}
+		m.pos++
+		dst = append(dst, ':', ' ')
+		if dst, ok = m.value(dst, childBase, childRule); !ok {
+			return dst, false
+		}
+		m.positions = m.positions[:childBase]
+		m.space()
+		switch m.peek() {
+		case ',':
+			m.pos++
+			dst = append(dst, ',', ' ')
+		case '}':
+			m.pos++
+			return append(dst, '}'), true
+		default:
+			return dst, false
+		}
+	}
+}
+
+func (m *jsonMask) array(dst []byte, base, rule int) (out []byte, ok bool) {
+	m.pos++
+	dst = append(dst, '[')
+	m.space()
+	if m.peek() == ']' {
+		m.pos++
+		return append(dst, ']'), true
+	}
+	childBase, childRule := m.enter(base, rule, nil)
+	for {
+		if dst, ok = m.value(dst, childBase, childRule); !ok {
+			return dst, false
+		}
+		m.space()
+		switch m.peek() {
+		case ',':
+			m.pos++
+			dst = append(dst, ',', ' ')
+		case ']':
+			m.pos++
+			m.positions = m.positions[:childBase]
+			return append(dst, ']'), true
+		default:
+			return dst, false
+		}
+	}
+}
+
+// keeps reports whether values under the rule stay as they are.
+func (m *jsonMask) keeps(rule int) bool {
+	if rule == ruleDefault {
+		return !m.redact
+	}
+	return m.leaves[rule].bind.keep
+}
+
+// key writes the decoded key in text. Keys are structure and stay, except those that do not look like a name
+// ("ada@example.com", "4915112345678"): they are data and become tokens, unless values here are kept, or a path names them.
+func (m *jsonMask) key(dst []byte, rule, childRule int) []byte {
+	named := childRule != rule && childRule != ruleDefault && m.lastName(childRule)
+	if m.keeps(rule) || named || identifier(m.text) {
+		return appendJSONString(dst, m.text)
+	}
+	dst = append(dst, '"')
+	sum := m.keys.of(m.text)
+	dst = appendBase32(dst, sum[:], emailToken)
+	return append(dst, '"')
+}
+
+// lastName reports whether the rule's path ends with a name.
+func (m *jsonMask) lastName(rule int) bool {
+	segs := m.rules[rule].segs
+	return len(segs) > 0 && segs[len(segs)-1].kind == segmentName
+}
+
+// identifier reports whether a key looks like the name of a field: a letter or _, then letters, digits, _, -, at most
+// 64 bytes.
+func identifier(key []byte) bool {
+	if len(key) == 0 || len(key) > 64 {
+		return len(key) == 0
+	}
+	for i, c := range key {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || c == '$'
+		if !letter && (i == 0 || c != '-' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *jsonMask) maskString(dst []byte, rule int) []byte {
+	switch {
+	case m.keeps(rule):
+		return appendJSONString(dst, m.text)
+	case rule == ruleDefault:
+		m.result = redactText(m.result[:0], m.text)
+	case m.masks[rule] == nil:
+		return m.constant(dst, rule)
+	case len(m.text) == 0:
+		m.result = m.result[:0]
+	case m.leaves[rule].name == "number" && !decimal(m.text):
+		m.result = redactText(m.result[:0], m.text)
+	default:
+		m.result = m.masks[rule](m.result[:0], m.text)
+	}
+	return appendJSONString(dst, m.result)
+}
+
+// decimal reports whether a string holds nothing but a number.
+func decimal(s []byte) bool {
+	digits, points := 0, 0
+	for i, c := range s {
+		switch {
+		case '0' <= c && c <= '9':
+			digits++
+		case c == '.':
+			points++
+		case c != '-' || i > 0:
+			return false
+		}
+	}
+	return digits > 0 && points <= 1
+}
+
+// maskNumber gives another number for number and 0 for every other transformer that is keyed: a name or an address in
+// place of a number would change the type of the field.
+func (m *jsonMask) maskNumber(dst, literal []byte, rule int) []byte {
+	switch {
+	case m.keeps(rule):
+		return append(dst, literal...)
+	case rule == ruleDefault:
+		return append(dst, '0')
+	case m.masks[rule] == nil:
+		return m.constant(dst, rule)
+	case m.leaves[rule].name == "number":
+		return m.masks[rule](dst, literal)
+	default:
+		return append(dst, '0')
+	}
+}
+
+// constant writes what null and static give.
+func (m *jsonMask) constant(dst []byte, rule int) []byte {
+	if m.leaves[rule].name == "null" {
+		return append(dst, "null"...)
+	}
+	return appendJSONString(dst, []byte(m.leaves[rule].text))
+}
+
+// word masks true, false and null. Booleans become false, null stays.
+func (m *jsonMask) word(dst []byte, rule int) (out []byte, ok bool) {
+	for _, word := range [...]string{"true", "false", "null"} {
+		if !bytes.HasPrefix(m.src[m.pos:], []byte(word)) {
+			continue
+		}
+		m.pos += len(word)
+		switch {
+		case m.keeps(rule) || word == "null" && (rule == ruleDefault || !m.leaves[rule].bind.replaceNull):
+			return append(dst, word...), true
+		case rule != ruleDefault && m.masks[rule] == nil:
+			return m.constant(dst, rule), true
+		default:
+			return append(dst, "false"...), true
+		}
+	}
+	return dst, false
+}
+
+// number reads a number (RFC 8259, section 6).
+func (m *jsonMask) number() (literal []byte, ok bool) {
+	start := m.pos
+	if m.peek() == '-' {
+		m.pos++
+	}
+	if m.peek() == '0' {
+		m.pos++
+	} else if !m.digits() {
+		return nil, false
+	}
+	if m.peek() == '.' {
+		m.pos++
+		if !m.digits() {
+			return nil, false
+		}
+	}
+	if c := m.peek(); c == 'e' || c == 'E' {
+		m.pos++
+		if c := m.peek(); c == '+' || c == '-' {
+			m.pos++
+		}
+		if !m.digits() {
+			return nil, false
+		}
+	}
+	return m.src[start:m.pos], true
+}
+
+func (m *jsonMask) digits() bool {
+	start := m.pos
+	for c := m.peek(); '0' <= c && c <= '9'; c = m.peek() {
+		m.pos++
+	}
+	return m.pos > start
+}
+
+// string decodes the string at pos into text. A surrogate without its partner becomes U+FFFD.
+func (m *jsonMask) string() bool {
+	m.text = m.text[:0]
+	for m.pos++; m.pos < len(m.src); {
+		switch c := m.src[m.pos]; {
+		case c == '"':
+			m.pos++
+			return true
+		case c < ' ':
+			return false
+		case c != '\\':
+			m.text = append(m.text, c)
+			m.pos++
+		default:
+			if !m.escape() {
+				return false
+			}
+		}
+	}
+	return false
+}
+
+// escape decodes the escape sequence at pos.
+func (m *jsonMask) escape() bool {
+	if m.pos+1 >= len(m.src) {
+		return false
+	}
+	c := m.src[m.pos+1]
+	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
+		m.text = append(m.text, "\"\\/\b\f\n\r\t"[i])
+		m.pos += 2
+		return true
+	}
+	if c != 'u' {
+		return false
+	}
+	r, ok := m.unit(m.pos)
+	if !ok {
+		return false
+	}
+	m.pos += 6
+	if 0xd800 <= r && r < 0xdc00 {
+		if low, ok := m.unit(m.pos); ok && 0xdc00 <= low && low < 0xe000 {
+			m.pos += 6
+			r = (r-0xd800)<<10 | (low - 0xdc00) + 0x10000
+		}
+	}
+	m.text = utf8.AppendRune(m.text, r)
+	return true
+}
+
+// unit reads \uXXXX at pos.
+func (m *jsonMask) unit(pos int) (r rune, ok bool) {
+	if pos+6 > len(m.src) || m.src[pos] != '\\' || m.src[pos+1] != 'u' {
+		return 0, false
+	}
+	for _, c := range m.src[pos+2 : pos+6] {
+		digit, ok := hexValue(c)
+		if !ok {
+			return 0, false
+		}
+		r = r<<4 | rune(digit)
+	}
+	return r, true
+}
+
+// appendJSONString writes s as a JSON string. Bytes that are not UTF-8 are passed on as they came.
+func appendJSONString(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t':
+			dst = append(dst, '\\', escapeLetter(c))
+		case c < ' ':
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}
+
+func validJSON(value []byte) bool { return json.Valid(value) }

@@ -1,0 +1,392 @@
+package sanitize
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+func phoneKind() kind {
+	return kind{
+		name: "phone", summary: "every digit is replaced; +, spaces, dashes, dots, slashes and brackets stay",
+		params: []param{
+			{name: "country", kind: paramChoice, values: []string{"mask", "keep"}, fallback: "mask", summary: "keep leaves the country code after + or 00"},
+		},
+		families: []family{familyText},
+		keyed:    true, unique: true,
+		bind: func(a *arguments, t *target, key []byte) (binding, error) {
+			keep := a.text("country") == "keep"
+			return binding{
+				make: func() maskFunc {
+					m := &phoneMask{prf: newPRF(key, t), permuter: newPermuter(key), powers: powersOfTen(), keepCountry: keep, limit: t.limit}
+					return m.mask
+				},
+				unique:  true,
+				mapping: fmt.Sprintf("phone %s limit %d %s", a.text("country"), t.binding(longestPhone), t.equality()),
+			}, nil
+		},
+	}
+}
+
+// longestPhone is the length of the number that stands for a text which is not a phone number: "+999" and 12 digits.
+const longestPhone = 16
+
+// chunkDigits is how many digits are permuted at a time.
+const chunkDigits = 18
+
+type phoneMask struct {
+	prf         *prf
+	permuter    *permuter
+	powers      [19]uint64
+	keepCountry bool
+	limit       int
+	at          []int // where the digits are in dst
+}
+
+func (m *phoneMask) mask(dst, value []byte) []byte {
+	if !phoneLike(value) {
+		return m.other(dst, value)
+	}
+	start := len(dst)
+	skip := 0
+	if m.keepCountry {
+		skip = countryPrefix(value)
+	}
+	dst = append(dst, value...)
+	m.at = m.at[:0]
+	for i := skip; i < len(value); i++ {
+		if '0' <= value[i] && value[i] <= '9' {
+			m.at = append(m.at, start+i)
+		}
+	}
+	for at := m.at; len(at) > 0; {
+		n := min(len(at), chunkDigits)
+		m.permute(dst, at[:n])
+		at = at[n:]
+	}
+	return dst
+}
+
+// permute replaces the digits of dst at the given places as one number.
+func (m *phoneMask) permute(dst []byte, at []int) {
+	var x uint64
+	for _, i := range at {
+		x = x*10 + uint64(dst[i]-'0')
+	}
+	x = m.permuter.of(x, m.powers[len(at)])
+	for j := len(at) - 1; j >= 0; j-- {
+		dst[at[j]] = byte('0' + x%10)
+		x /= 10
+	}
+}
+
+// other stands in for a text that is not only digits and separators: words, an extension, an address in the wrong
+// column. "+999" is no country.
+func (m *phoneMask) other(dst, value []byte) []byte {
+	sum := m.prf.of(value)
+	start := len(dst)
+	dst = append(dst, "+999"...)
+	for _, b := range sum[:longestPhone-len("+999")] {
+		dst = append(dst, '0'+b%10)
+	}
+	if m.limit > 0 && len(dst)-start > m.limit {
+		dst = dst[:start+m.limit]
+	}
+	return dst
+}
+
+func phoneLike(value []byte) bool {
+	for _, c := range value {
+		if (c < '0' || c > '9') && bytes.IndexByte([]byte("+-()[]./ #,;*"), c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// countryPrefix returns the length of "+<country code>" or "00<country code>" at the start of value, else 0 (ITU-T E.164,
+// assigned country codes).
+func countryPrefix(value []byte) int {
+	start := 0
+	switch {
+	case len(value) > 3 && value[0] == '+':
+		start = 1
+	case len(value) > 4 && value[0] == '0' && value[1] == '0':
+		start = 2
+	default:
+		return 0
+	}
+	for i := start; i < start+3; i++ {
+		if value[i] < '0' || value[i] > '9' {
+			return 0
+		}
+	}
+	switch two := string(value[start : start+2]); {
+	case two[0] == '1' || two[0] == '7':
+		return start + 1
+	case bytes.Contains([]byte(" 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 93 94 95 98 "),
+		[]byte(" "+two+" ")):
+		return start + 2
+	default:
+		return start + 3
+	}
+}
+
+func numberKind() kind {
+	return kind{
+		name: "number", summary: "another number with the same sign and as many digits before and after the point",
+		families: []family{familyInteger, familyNumeric},
+		keyed:    true, unique: true,
+		bind: func(_ *arguments, t *target, key []byte) (binding, error) {
+			greatest := uint64(math.MaxUint64)
+			switch t.base {
+			case "smallint":
+				greatest = math.MaxInt16
+			case "integer":
+				greatest = math.MaxInt32
+			case "bigint":
+				greatest = math.MaxInt64
+			}
+			return binding{
+				make: func() maskFunc {
+					m := &numberMask{permuter: newPermuter(key), powers: powersOfTen(), greatest: greatest}
+					return m.mask
+				},
+				// 7.5 and 7.50 are two forms of one number, and floating point numbers are rounded.
+				unique:  t.family == familyInteger,
+				mapping: "number " + t.base,
+			}, nil
+		},
+	}
+}
+
+// maxDigits is the number of digits of the greatest bigint.
+const maxDigits = 19
+
+type numberMask struct {
+	permuter *permuter
+	powers   [19]uint64
+	greatest uint64
+	digits   []byte
+}
+
+// mask permutes the numbers that have the same form: sign, digits before and after the point, exponent. NaN and
+// Infinity stay.
+func (m *numberMask) mask(dst, value []byte) []byte {
+	mantissa := value
+	if e := bytes.IndexAny(value, "eE"); e >= 0 {
+		mantissa = value[:e]
+	}
+	m.digits = m.digits[:0]
+	for _, c := range mantissa {
+		if '0' <= c && c <= '9' {
+			m.digits = append(m.digits, c)
+		} else if c != '-' && c != '.' {
+			return append(dst, value...)
+		}
+	}
+	if len(m.digits) == 0 {
+		return append(dst, value...)
+	}
+	m.permute(m.digits, mantissa[0] == '-')
+	next := 0
+	for _, c := range mantissa {
+		if '0' <= c && c <= '9' {
+			c = m.digits[next]
+			next++
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, value[len(mantissa):]...)
+}
+
+// permute replaces digits with others. The first one stays zero or not zero, so that the number keeps its length.
+func (m *numberMask) permute(digits []byte, negative bool) {
+	single := len(digits) == 1
+	if digits[0] == '0' && !single {
+		// "0.05": what follows the zero may be anything, but a negative number stays below zero.
+		m.loose(digits[1:], 0, negative)
+		return
+	}
+	head := min(len(digits), chunkDigits)
+	if len(digits) == maxDigits && m.greatest != math.MaxUint64 {
+		head = maxDigits
+	}
+	least, above := uint64(0), uint64(math.MaxUint64)
+	if head < maxDigits {
+		above = m.powers[head]
+	}
+	if !single || negative {
+		least = m.powers[head-1]
+	}
+	if greatest := m.greatest; greatest != math.MaxUint64 {
+		if negative {
+			greatest++
+		}
+		above = min(above, greatest+1)
+	}
+	m.chunk(digits[:head], least, above)
+	m.loose(digits[head:], 0, false)
+}
+
+// loose replaces digits that may start with zeros, in chunks. positive keeps the first chunk above zero.
+func (m *numberMask) loose(digits []byte, least uint64, positive bool) {
+	if positive {
+		least = 1
+	}
+	for len(digits) > 0 {
+		n := min(len(digits), chunkDigits)
+		m.chunk(digits[:n], least, m.powers[n])
+		digits = digits[n:]
+		least = 0
+	}
+}
+
+// chunk permutes the numbers from least to below above; a number outside of them stays.
+func (m *numberMask) chunk(digits []byte, least, above uint64) {
+	var x uint64
+	for _, c := range digits {
+		x = x*10 + uint64(c-'0')
+	}
+	if x < least || x >= above || above-least < 2 {
+		return
+	}
+	x = m.permuter.of(x-least, above-least) + least
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = byte('0' + x%10)
+		x /= 10
+	}
+}
+
+func dateShiftKind() kind {
+	return kind{
+		name: "date_shift", summary: "moves dates and timestamps by whole days; the time of day stays",
+		params: []param{
+			{name: "days", kind: paramInt, least: 1, most: 36500, fallback: "365", summary: "the greatest distance"},
+			{name: "by", kind: paramChoice, values: []string{"constant", "value"}, fallback: "constant", summary: "constant: all values of a domain by the same distance, so that order and intervals stay; value: each value by its own"},
+		},
+		families: []family{familyDate},
+		keyed:    true, unique: true,
+		bind: func(a *arguments, t *target, key []byte) (binding, error) {
+			days, constant := a.number("days"), a.text("by") == "constant"
+			return binding{
+				make: func() maskFunc {
+					m := &dateMask{prf: newPRF(key, t), days: days}
+					if constant {
+						m.shift = m.distance(nil)
+					}
+					return m.mask
+				},
+				unique:  constant,
+				mapping: fmt.Sprintf("date_shift %d %s %s", days, a.text("by"), t.base),
+			}, nil
+		},
+	}
+}
+
+type dateMask struct {
+	prf   *prf
+	days  int
+	shift int // 0: by value
+}
+
+// distance returns a number from -days to days without 0.
+func (m *dateMask) distance(value []byte) int {
+	sum := m.prf.of(value)
+	x := uint64(sum[0])<<24 | uint64(sum[1])<<16 | uint64(sum[2])<<8 | uint64(sum[3])
+	n := int(x * uint64(2*m.days) >> 32) // 0 to 2*days-1
+	if n < m.days {
+		return n - m.days
+	}
+	return n - m.days + 1
+}
+
+// mask moves an ISO date. What is not one, such as a year before Christ, becomes a fixed date; infinity stays, and so
+// does a date that would leave the years 1 to 9999: applications write such dates for "never".
+func (m *dateMask) mask(dst, value []byte) []byte {
+	if string(value) == "infinity" || string(value) == "-infinity" {
+		return append(dst, value...)
+	}
+	day, rest, ok := parseDate(value)
+	if !ok {
+		return append(dst, "2000-01-01"...)
+	}
+	shift := m.shift
+	if shift == 0 {
+		shift = m.distance(value)
+	}
+	if day+shift < firstDay || day+shift > lastDay {
+		return append(dst, value...)
+	}
+	dst = appendDate(dst, day+shift)
+	return append(dst, rest...)
+}
+
+// Days since 1970-01-01 of 0001-01-01 and of 9999-12-31.
+const (
+	firstDay = -719162
+	lastDay  = 2932896
+)
+
+// parseDate reads "2024-02-29" at the start of value, as days since 1970-01-01; rest is what follows it, which holds a
+// time of day at most.
+func parseDate(value []byte) (day int, rest []byte, ok bool) {
+	if len(value) < 10 || value[4] != '-' || value[7] != '-' || bytes.HasSuffix(value, []byte("BC")) {
+		return 0, nil, false
+	}
+	for i, c := range value {
+		if i != 4 && i != 7 && i < 10 && (c < '0' || c > '9') ||
+			i >= 10 && (c < '0' || c > '9') && bytes.IndexByte([]byte(" T:.+-Z"), c) < 0 {
+			return 0, nil, false
+		}
+	}
+	year := int(value[0]-'0')*1000 + int(value[1]-'0')*100 + int(value[2]-'0')*10 + int(value[3]-'0')
+	month := int(value[5]-'0')*10 + int(value[6]-'0')
+	dayOfMonth := int(value[8]-'0')*10 + int(value[9]-'0')
+	if year == 0 || month < 1 || month > 12 || dayOfMonth < 1 || dayOfMonth > 31 {
+		return 0, nil, false
+	}
+	return daysFromCivil(year, month, dayOfMonth), value[10:], true
+}
+
+// daysFromCivil and civilFromDays convert by eras of 400 years that begin in March (Howard Hinnant, "chrono-Compatible
+// Low-Level Date Algorithms"). Years are positive.
+func daysFromCivil(y, m, d int) int {
+	if m <= 2 {
+		y--
+	}
+	era, month := y/400, (m+9)%12
+	yearOfEra := y % 400
+	dayOfYear := (153*month+2)/5 + d - 1
+	dayOfEra := yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear
+	return era*146097 + dayOfEra - 719468
+}
+
+func civilFromDays(days int) (y, m, d int) {
+	days += 719468
+	era, dayOfEra := days/146097, days%146097
+	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36524 - dayOfEra/146096) / 365
+	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
+	month := (5*dayOfYear + 2) / 153
+	d = dayOfYear - (153*month+2)/5 + 1
+	m = month + 3
+	y = yearOfEra + era*400
+	if m > 12 {
+		m -= 12
+		y++
+	}
+	return y, m, d
+}
+
+func appendDate(dst []byte, day int) []byte {
+	y, m, d := civilFromDays(day)
+	for _, unit := range [...]int{1000, 100, 10} {
+		if y < unit {
+			dst = append(dst, '0')
+		}
+	}
+	dst = strconv.AppendInt(dst, int64(y), 10)
+	dst = append(dst, '-', byte('0'+m/10), byte('0'+m%10), '-')
+	return append(dst, byte('0'+d/10), byte('0'+d%10))
+}
