@@ -18,7 +18,12 @@ import (
 	"github.com/mayflydb/mayfly/provisioner/driver/drivertest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(hangVariable) != "" {
+		os.Exit(hang())
+	}
+	pgtest.Main(m)
+}
 
 func TestEngine(t *testing.T) {
 	t.Parallel()

@@ -93,7 +93,7 @@ var errForeign = errors.New("a foreign container has the name")
 // Start implements driver.Engine.
 func (e *Engine) Start(ctx context.Context, id string) error {
 	return e.onContainer(ctx, id, "start", func(containerID string) error {
-		if err := e.pointAtVolume(ctx, id); err != nil {
+		if err := errors.Join(e.pointAtVolume(ctx, id), e.restoreSocketDir(ctx, id)); err != nil {
 			return err
 		}
 		return e.api.ContainerStart(ctx, containerID, container.StartOptions{})

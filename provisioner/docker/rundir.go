@@ -45,6 +45,22 @@ func (e *Engine) makeSocketDir(id string, user driver.Owner) error {
 	return nil
 }
 
+// restoreSocketDir makes the directory again if it is missing: the run directory may not survive a reboot.
+func (e *Engine) restoreSocketDir(ctx context.Context, id string) error {
+	if _, err := os.Stat(e.socketDir(id)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	found, err := e.inspect(ctx, id)
+	if err != nil {
+		return err
+	}
+	var user driver.Owner
+	if _, err := fmt.Sscanf(found.Config.User, "%d:%d", &user.UID, &user.GID); err != nil {
+		return fmt.Errorf("read the user %q of instance %s: %w", found.Config.User, id, err)
+	}
+	return e.makeSocketDir(id, user)
+}
+
 // linkVolume makes the link that the container mounts, and returns its path. It leads to the volume if that exists
 // already. The link of an existing instance is left alone.
 func (e *Engine) linkVolume(id, volume string) (string, error) {
