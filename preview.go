@@ -59,6 +59,8 @@ type Preview struct {
 	PR      *PullRequest // nil for sandboxes
 	// TemplateID is the template it is, or will be, a clone of. "" until the first converge chooses the newest ready one.
 	TemplateID string
+	// TemplateVersion is the template's, for people; 0 if there is none yet. The store fills it in.
+	TemplateVersion int
 
 	// What should be.
 	Generation    int64 // raised by reset; a clone of an older generation is replaced

@@ -137,26 +137,31 @@ func (s *Service) Reset(ctx context.Context, name string) (*mayfly.Preview, erro
 	})
 }
 
+// Change is what can be changed of a preview while it lives. Zero fields change nothing.
+type Change struct {
+	// TTL lets it live for this long from now, if that is later than it would have ended.
+	TTL time.Duration
+	// Suspended stops its Postgres, data staying, or starts it again. It also wakes on connect.
+	Suspended *bool
+}
+
 // maxExtension is the longest time from now that a preview may be extended to.
 const maxExtension = 90 * 24 * time.Hour
 
-// Extend lets a preview live for ttl from now, if that is later than it would have ended.
-func (s *Service) Extend(ctx context.Context, name string, ttl time.Duration) (*mayfly.Preview, error) {
-	if ttl <= 0 || ttl > maxExtension {
-		return nil, mayfly.Errorf(mayfly.CodeInvalid, "cannot extend by %s", ttl).WithHint("use a time between 1m and %s", "90d")
+// Change stores a change of a preview.
+func (s *Service) Change(ctx context.Context, name string, c Change) (*mayfly.Preview, error) {
+	if c.TTL < 0 || c.TTL > maxExtension {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "cannot extend by %s", c.TTL).WithHint("use a time up to 90d")
 	}
 	return s.change(ctx, name, func(p *mayfly.Preview) error {
-		until := s.Clock().Add(ttl)
-		if p.ExpiresAt != nil && p.ExpiresAt.Before(until) {
+		if until := s.Clock().Add(c.TTL); c.TTL > 0 && p.ExpiresAt != nil && p.ExpiresAt.Before(until) {
 			p.ExpiresAt = &until
+		}
+		if c.Suspended != nil {
+			p.WantSuspended = *c.Suspended
 		}
 		return nil
 	})
-}
-
-// Suspend asks for a preview to be stopped; its data stays. It wakes on connect.
-func (s *Service) Suspend(ctx context.Context, name string) (*mayfly.Preview, error) {
-	return s.change(ctx, name, func(p *mayfly.Preview) error { p.WantSuspended = true; return nil })
 }
 
 // Wake asks for a suspended preview to be started.

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
 )
 
 // Duration is a time.Duration that also reads whole days: "7d", "1d12h". "never" is -1ns.
@@ -12,36 +14,12 @@ type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := ParseDuration(string(text))
+	v, err := mayfly.ParseDuration(string(text))
 	if err != nil {
 		return err
 	}
 	*d = Duration(v)
 	return nil
-}
-
-// ParseDuration reads "90s", "12h", "7d", "1d12h" and "never" (-1ns).
-func ParseDuration(text string) (time.Duration, error) {
-	if text == "never" {
-		return -1, nil
-	}
-	days, rest, found := strings.Cut(text, "d")
-	if !found {
-		days, rest = "0", text
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration such as 90s, 12h or 7d", text)
-	}
-	total := time.Duration(n) * 24 * time.Hour //nolint:gosec // at most 65535 days
-	if rest == "" && found {
-		return total, nil
-	}
-	v, err := time.ParseDuration(rest)
-	if err != nil || v < 0 {
-		return 0, fmt.Errorf("%q is not a duration such as 90s, 12h or 7d", text)
-	}
-	return total + v, nil
 }
 
 // Bytes is a number of bytes that reads "512MiB", "10GiB" or a plain number.

@@ -12,7 +12,7 @@ import (
 )
 
 const previewColumns = `id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
-	coalesce(template_id, ''), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha,
+	coalesce(template_id, ''), coalesce((select version from template where template.id = template_id), 0), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha,
 	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at`
 
 func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
@@ -21,7 +21,7 @@ func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 	var number *int
 	var repository, headSHA, baseRef, baseSHA, title *string
 	err := row.Scan(&p.ID, &p.Name, &p.Project, &p.Kind, &repositoryID, &number, &repository, &headSHA, &baseRef, &baseSHA, &title,
-		&p.TemplateID, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA,
+		&p.TemplateID, &p.TemplateVersion, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA,
 		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,9 @@ func notFoundPreview(what string) error {
 
 // Filter selects previews. Zero fields select all live ones.
 type Filter struct {
-	Project        string
+	Project string
+	// Projects, if not nil, bounds the projects that are seen at all.
+	Projects       []string
 	Kind           mayfly.Kind
 	State          mayfly.PreviewState
 	RepositoryID   int64
@@ -172,8 +174,9 @@ func (s *Store) Previews(ctx context.Context, f Filter) ([]*mayfly.Preview, erro
 		where ($1 = '' or project = $1) and ($2 = '' or kind = $2) and ($3 = '' or state = $3)
 			and ($4 = 0::bigint or repository_id = $4) and ($5 or state <> 'deleted')
 			and ($6 = '' or (created_at, id) > (select created_at, id from preview where id = $6))
+			and ($8::text[] is null or project = any ($8))
 		order by created_at, id limit $7`,
-		f.Project, string(f.Kind), string(f.State), f.RepositoryID, f.IncludeDeleted, f.After, limit)
+		f.Project, string(f.Kind), string(f.State), f.RepositoryID, f.IncludeDeleted, f.After, limit, f.Projects)
 	if err != nil {
 		return nil, failed(err, "list previews")
 	}

@@ -15,6 +15,7 @@ create table template (
   source text not null,
   size_bytes bigint not null default 0,
   row_count bigint not null default 0,
+  progress jsonb,
   report jsonb,
   failure jsonb,
   created_at timestamptz not null default now(),

@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/auth"
+	"github.com/mayflydb/mayfly/internal/store"
+	"github.com/mayflydb/mayfly/provisioner"
+)
+
+// Previews is what the API asks of the provisioner.
+type Previews interface {
+	CreateSandbox(ctx context.Context, r provisioner.SandboxRequest) (*mayfly.Preview, error)
+	Credentials(ctx context.Context, name string) (*provisioner.Credentials, error)
+	Reset(ctx context.Context, name string) (*mayfly.Preview, error)
+	Change(ctx context.Context, name string, c provisioner.Change) (*mayfly.Preview, error)
+	Delete(ctx context.Context, name string) (*mayfly.Preview, error)
+	RecordedReport(ctx context.Context, name string) (json.RawMessage, error)
+}
+
+// Templates is what the API asks of the template service.
+type Templates interface {
+	// Request stores a new template in state building and the job that builds it.
+	Request(ctx context.Context, project string) (*mayfly.Template, error)
+}
+
+// Options are what the API is made of.
+type Options struct {
+	Previews  Previews
+	Templates Templates
+	Store     *store.Store
+	Watcher   *store.Watcher
+	Tokens    *auth.Tokens
+	// Projects returns the names of the projects that exist.
+	Projects func() []string
+	// GatewayHost and GatewayPort are where clients reach the gateway.
+	GatewayHost string
+	GatewayPort int
+	// SSLMode is what the URLs that are handed out ask for.
+	SSLMode string
+	// Webhooks handles POST /webhooks/github; nil without a forge.
+	Webhooks http.Handler
+	// Ready is asked by /readyz: nil, or what is missing.
+	Ready    func(ctx context.Context) error
+	Metrics  *prometheus.Registry
+	Logger   *slog.Logger
+	Clock    func() time.Time
+	Version  string
+	MaxBytes int64 // bound of a request body; 0 means 1 MiB
+}
+
+// API serves the HTTP interface.
+type API struct {
+	Options
+	echo *echo.Echo
+}
+
+// New makes the API.
+func New(opts Options) (*API, error) {
+	if opts.MaxBytes == 0 {
+		opts.MaxBytes = 1 << 20
+	}
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	a := &API{Options: opts, echo: e}
+	e.HTTPErrorHandler = a.writeError
+	e.Use(a.logRequests, a.limitBody)
+	document, err := a.openAPI()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range a.routes() {
+		e.Add(r.method, "/api/v1"+r.path, a.authorize(r))
+	}
+	e.GET("/api/v1/openapi.json", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, document) })
+	e.GET("/healthz", func(c echo.Context) error {
+		return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": opts.Version})
+	})
+	e.GET("/readyz", a.readyz)
+	if opts.Metrics != nil {
+		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{})))
+	}
+	if opts.Webhooks != nil {
+		e.Any("/webhooks/github", echo.WrapHandler(opts.Webhooks))
+	}
+	return a, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.echo.ServeHTTP(w, r) }
+
+func (a *API) readyz(c echo.Context) error {
+	if err := a.Ready(c.Request().Context()); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// limitBody bounds the bodies of everything but the webhook, which has its own, larger limit.
+func (a *API) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.URL.Path != "/webhooks/github" {
+			r.Body = http.MaxBytesReader(c.Response(), r.Body, a.MaxBytes)
+		}
+		return next(c)
+	}
+}
+
+// logRequests writes one line per request, without query strings and bodies: those may hold what is nobody's business.
+func (a *API) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		err := next(c)
+		if err != nil {
+			c.Error(err) // writes the response, so that its status is known here
+		}
+		r := c.Request()
+		level := slog.LevelInfo
+		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/metrics" {
+			level = slog.LevelDebug
+		}
+		attrs := []any{"method", r.Method, "path", r.URL.Path, "status", c.Response().Status, "took", time.Since(began)}
+		if token, ok := c.Get(tokenKey).(*auth.Token); ok {
+			attrs = append(attrs, "subject", token.Subject, "token", token.ID)
+		}
+		a.Logger.Log(r.Context(), level, "request", attrs...)
+		return nil
+	}
+}

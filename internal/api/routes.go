@@ -1,0 +1,95 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/mayflydb/mayfly/client"
+	"github.com/mayflydb/mayfly/internal/auth"
+)
+
+// route is one operation of the API.
+type route struct {
+	method, path string // path below /api/v1, in echo's notation
+	id, summary  string
+	scope        auth.Scope
+	query        []parameter
+	takes        any // a pointer to the type of the body, or nil
+	gives        any // a pointer to the type of the answer, nil for anything
+	status       int
+	events       bool // the answer is a stream of server-sent events with gives as data
+	handle       echo.HandlerFunc
+}
+
+// parameter is one query parameter.
+type parameter struct{ name, description string }
+
+func (a *API) routes() []route {
+	wait := []parameter{
+		{"wait", "\"ready\" holds the answer until the preview is settled, \"deleted\" until it is gone"},
+		{"sha", "with wait=ready: until exactly this commit is applied"},
+		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout"},
+	}
+	filters := []parameter{
+		{"project", "only this project's"}, {"kind", "pull_request or sandbox"}, {"state", "only those in this state"},
+		{"limit", "the size of a page, 1 to 1000; 100 if left out"}, {"after", "the \"next\" of the page before"},
+	}
+	return []route{
+		{
+			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews, oldest first",
+			scope: auth.ScopePreviewsRead, query: filters, gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
+		},
+		{
+			method: http.MethodPost, path: "/previews", id: "createPreview", summary: "Create a sandbox",
+			scope: auth.ScopePreviewsWrite, query: wait, takes: &client.CreatePreview{}, gives: &client.Preview{}, status: http.StatusCreated,
+			handle: a.createPreview,
+		},
+		{
+			method: http.MethodGet, path: "/previews/:name", id: "getPreview", summary: "Look at a preview and its timeline",
+			scope: auth.ScopePreviewsRead, query: wait, gives: &client.Preview{}, status: http.StatusOK, handle: a.getPreview,
+		},
+		{
+			method: http.MethodPatch, path: "/previews/:name", id: "changePreview", summary: "Extend, suspend or wake a preview",
+			scope: auth.ScopePreviewsWrite, query: wait, takes: &client.ChangePreview{}, gives: &client.Preview{}, status: http.StatusOK,
+			handle: a.changePreview,
+		},
+		{
+			method: http.MethodDelete, path: "/previews/:name", id: "deletePreview", summary: "Remove a preview with everything it has",
+			scope: auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, handle: a.deletePreview,
+		},
+		{
+			method: http.MethodPost, path: "/previews/:name/reset", id: "resetPreview",
+			summary: "Make a preview anew from the newest template, with a new password",
+			scope:   auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, handle: a.resetPreview,
+		},
+		{
+			method: http.MethodGet, path: "/previews/:name/credentials", id: "getCredentials", summary: "How to connect, with the password",
+			scope: auth.ScopeCredentialsRead, gives: &client.Credentials{}, status: http.StatusOK, handle: a.previewCredentials,
+		},
+		{
+			method: http.MethodGet, path: "/previews/:name/report", id: "getReport", summary: "What the pull request's migrations did",
+			scope: auth.ScopePreviewsRead, status: http.StatusOK, handle: a.previewReport,
+		},
+		{
+			method: http.MethodGet, path: "/previews/:name/events", id: "streamPreview", summary: "Follow a preview: its state now and after every change",
+			scope: auth.ScopePreviewsRead, gives: &client.Preview{}, status: http.StatusOK, events: true, handle: a.previewEvents,
+		},
+		{
+			method: http.MethodGet, path: "/projects/:project/templates", id: "listTemplates", summary: "List a project's templates, oldest first",
+			scope: auth.ScopePreviewsRead, gives: &client.TemplateList{}, status: http.StatusOK, handle: a.listTemplates,
+		},
+		{
+			method: http.MethodPost, path: "/projects/:project/templates", id: "buildTemplate", summary: "Build a new template from the project's source",
+			scope: auth.ScopeTemplatesWrite, gives: &client.Template{}, status: http.StatusAccepted, handle: a.buildTemplate,
+		},
+		{
+			method: http.MethodGet, path: "/templates/:id", id: "getTemplate", summary: "Look at a template, its build and its report",
+			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, handle: a.getTemplate,
+		},
+		{
+			method: http.MethodGet, path: "/templates/:id/events", id: "streamTemplate", summary: "Follow a template's build",
+			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, events: true, handle: a.templateEvents,
+		},
+	}
+}
