@@ -412,7 +412,7 @@ func (b *binder) checkReference(c *boundColumn, ref string) {
 	other, table := b.referenced(ref)
 	switch {
 	case table == nil:
-		b.problem(c.spec.at, "", "%s refers to %s, which is not in the source", c.target.path, ref)
+		// Not among the tables that hold rows: there is nothing that a value could point at.
 	case !table.rows:
 		b.problem(c.spec.at, fmt.Sprintf("use rows: none for both tables, or null for %s if it may be NULL", c.target.column.Name),
 			"%s refers to %s, whose rows are not taken", c.target.path, ref)

@@ -1,6 +1,7 @@
 package sanitize
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
@@ -42,7 +43,7 @@ func checkKey(key []byte) error {
 		return mayfly.Errorf(mayfly.CodeInvalid, "the masking key has %d bytes; at least %d are needed", len(key), MinKeyLength).
 			WithHint(keyHint)
 	}
-	if strings.Count(string(key), string(key[:1])) == len(key) {
+	if bytes.Count(key, key[:1]) == len(key) {
 		return mayfly.Errorf(mayfly.CodeInvalid, "the masking key is one byte repeated").WithHint(keyHint)
 	}
 	return nil

@@ -45,7 +45,7 @@ func parseJSONPath(path string) ([]jsonSegment, error) {
 				rest = rest[1:]
 			}
 			if rest == "." || rest == "" {
-				return nil, fmt.Errorf("must not end with ..")
+				return nil, fmt.Errorf("must not end with \"..\"")
 			}
 		case strings.HasPrefix(rest, "[*]"):
 			segs = append(segs, jsonSegment{kind: segmentAny})

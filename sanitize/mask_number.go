@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 func phoneKind() kind {
@@ -98,7 +99,7 @@ func (m *phoneMask) other(dst, value []byte) []byte {
 
 func phoneLike(value []byte) bool {
 	for _, c := range value {
-		if (c < '0' || c > '9') && bytes.IndexByte([]byte("+-()[]./ #,;*"), c) < 0 {
+		if (c < '0' || c > '9') && strings.IndexByte("+-()[]./ #,;*", c) < 0 {
 			return false
 		}
 	}
@@ -106,30 +107,49 @@ func phoneLike(value []byte) bool {
 }
 
 // countryPrefix returns the length of "+<country code>" or "00<country code>" at the start of value, else 0 (ITU-T E.164,
-// assigned country codes).
+// assigned country codes). It is 0, too, when fewer than minSubscriber digits would be left to replace.
 func countryPrefix(value []byte) int {
-	start := 0
+	var start int
 	switch {
-	case len(value) > 3 && value[0] == '+':
+	case len(value) > 1 && value[0] == '+':
 		start = 1
-	case len(value) > 4 && value[0] == '0' && value[1] == '0':
+	case len(value) > 2 && value[0] == '0' && value[1] == '0':
 		start = 2
 	default:
 		return 0
 	}
-	for i := start; i < start+3; i++ {
-		if value[i] < '0' || value[i] > '9' {
-			return 0
+	end := start
+	for end < len(value) && end < start+3 && '0' <= value[end] && value[end] <= '9' {
+		end++
+	}
+	end = start + countryCodeLength(value[start:end])
+	left := 0
+	for _, c := range value[end:] {
+		if '0' <= c && c <= '9' {
+			left++
 		}
 	}
-	switch two := string(value[start : start+2]); {
-	case two[0] == '1' || two[0] == '7':
-		return start + 1
-	case bytes.Contains([]byte(" 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 93 94 95 98 "),
-		[]byte(" "+two+" ")):
-		return start + 2
+	if left < minSubscriber {
+		return 0
+	}
+	return end
+}
+
+// minSubscriber is the least number of digits that must be replaced for the country code to stay.
+const minSubscriber = 4
+
+// countryCodeLength returns how many of up to three digits are the country code.
+func countryCodeLength(digits []byte) int {
+	const two = " 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 93 94 95 98 "
+	switch {
+	case len(digits) == 0:
+		return 0
+	case digits[0] == '1' || digits[0] == '7':
+		return 1
+	case len(digits) >= 2 && strings.Contains(two, " "+string(digits[:2])+" "):
+		return 2
 	default:
-		return start + 3
+		return len(digits)
 	}
 }
 
@@ -243,16 +263,18 @@ func (m *numberMask) loose(digits []byte, least uint64, positive bool) {
 	}
 }
 
-// chunk permutes the numbers from least to below above; a number outside of them stays.
+// chunk permutes the numbers from least to below above. One outside of them, which the column's type does not hold, is
+// taken into them first: it must not stay.
 func (m *numberMask) chunk(digits []byte, least, above uint64) {
 	var x uint64
 	for _, c := range digits {
 		x = x*10 + uint64(c-'0')
 	}
-	if x < least || x >= above || above-least < 2 {
-		return
+	size := above - least
+	if x < least || x >= above {
+		x = least + x%size
 	}
-	x = m.permuter.of(x-least, above-least) + least
+	x = m.permuter.of(x-least, size) + least
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i] = byte('0' + x%10)
 		x /= 10
@@ -302,8 +324,8 @@ func (m *dateMask) distance(value []byte) int {
 	return n - m.days + 1
 }
 
-// mask moves an ISO date. What is not one, such as a year before Christ, becomes a fixed date; infinity stays, and so
-// does a date that would leave the years 1 to 9999: applications write such dates for "never".
+// mask moves an ISO date. What is not one, such as a year before Christ, becomes a fixed date. Infinity stays, and so do
+// 0001-01-01 and the year 9999, which applications write for "never", and dates that would leave the years 1 to 9999.
 func (m *dateMask) mask(dst, value []byte) []byte {
 	if string(value) == "infinity" || string(value) == "-infinity" {
 		return append(dst, value...)
@@ -316,7 +338,7 @@ func (m *dateMask) mask(dst, value []byte) []byte {
 	if shift == 0 {
 		shift = m.distance(value)
 	}
-	if day+shift < firstDay || day+shift > lastDay {
+	if day == firstDay || day > lastDay-365 || day+shift < firstDay || day+shift > lastDay {
 		return append(dst, value...)
 	}
 	dst = appendDate(dst, day+shift)
@@ -337,7 +359,7 @@ func parseDate(value []byte) (day int, rest []byte, ok bool) {
 	}
 	for i, c := range value {
 		if i != 4 && i != 7 && i < 10 && (c < '0' || c > '9') ||
-			i >= 10 && (c < '0' || c > '9') && bytes.IndexByte([]byte(" T:.+-Z"), c) < 0 {
+			i >= 10 && (c < '0' || c > '9') && strings.IndexByte(" T:.+-Z", c) < 0 {
 			return 0, nil, false
 		}
 	}

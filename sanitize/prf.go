@@ -117,7 +117,7 @@ func appendHex(dst, bits []byte, n int) []byte {
 // that no word of the original survives by chance.
 func pick(list []string, hi, lo byte, value []byte) string {
 	i := int(uint32(hi)<<8|uint32(lo)) * len(list) >> 16
-	for range len(list) {
+	for range list {
 		if !containsFold(value, list[i]) {
 			break
 		}
@@ -154,12 +154,4 @@ func equalFold(a []byte, b string) bool {
 		}
 	}
 	return true
-}
-
-// clip returns s cut to n characters; s is ASCII, n = 0 means no limit.
-func clip(s []byte, n int) []byte {
-	if n > 0 && len(s) > n {
-		return s[:n]
-	}
-	return s
 }

@@ -118,10 +118,10 @@ func namePatterns() []struct {
 func proposeText(t *target) proposal {
 	name := strings.ToLower(t.column.Name)
 	p := proposal{mask: "redact", unsure: true}
-	switch {
-	case name == "name":
+	switch name {
+	case "name":
 		p = proposal{mask: "person_name", unsure: true}
-	case name == "ip":
+	case "ip":
 		p = proposal{mask: "inet"}
 	default:
 		for _, pattern := range namePatterns() {

@@ -1,5 +1,7 @@
 package sanitize
 
+import "strings"
+
 // Transformer describes one transformer, for people.
 type Transformer struct {
 	Name    string      `json:"name"`
@@ -120,12 +122,9 @@ func (k *kind) accepts(f family) bool {
 
 // familiesText lists the accepted types for an error.
 func (k *kind) familiesText() string {
-	text := ""
+	names := make([]string, len(k.families))
 	for i, f := range k.families {
-		if i > 0 {
-			text += ", "
-		}
-		text += string(f)
+		names[i] = string(f)
 	}
-	return text
+	return strings.Join(names, ", ")
 }

@@ -17,7 +17,7 @@ Elaine Eleanor Elias Elisa Elizabeth Ella Ellen Elmer Elsie Emily Emma Eric Eric
 Eugene Eva Evan Evelyn Faith Felicia Felix Fernando Florence Floyd Frances Francis Frank Franklin Frederick Gabriel
 Gail Gary George Gerald Geraldine Gilbert Gina Gladys Glenn Gloria Gordon Grace Gregory Gwendolyn Hannah Harold
 Harriet Harry Harvey Hazel Heather Hector Heidi Helen Henry Herbert Herman Hilda Holly Howard Hugo Ida Irene Iris
-Isaac Isabel Ivan Jack Jacob James Janet Janice Jasmine Jason Jean Jeffrey Jennifer Jeremy Jerome Jessica Jesse Joan
+Isaac Isabel Ivan Jack Jacob James Janet Janice Jasmine Jason Jean Jeffrey Jennifer Jeremy Jerome Jesse Jessica Joan
 Joanna Joel John Jonathan Jordan Joseph Joshua Joyce Juan Judith Julia Julian Julie Justin Karen Karl Katherine
 Kathleen Keith Kelly Kenneth Kevin Kimberly Kristen Kurt Kyle Larry Laura Lauren Laurence Leah Leon Leonard Leroy
 Leslie Lester Lewis Lillian Linda Lloyd Lois Loretta Louis Louise Lucas Lucille Lucy Luis Luther Lydia Lynn Mabel
@@ -39,53 +39,53 @@ Abbott Acosta Adams Adkins Aguilar Alexander Allen Alvarez Anderson Andrews Arms
 Baker Baldwin Ball Banks Barber Barker Barnes Barnett Barrett Bates Beck Becker Bell Bennett Benson Berry Bishop Black
 Blair Blake Bowen Bowman Boyd Bradley Brady Brewer Bridges Briggs Brooks Brown Bryant Buchanan Burgess Burke Burns
 Burton Bush Butler Byrd Caldwell Campbell Cannon Carlson Carpenter Carr Carroll Carter Castillo Castro Chambers
-Chandler Chapman Chavez Christensen Clark Clarke Clayton Coleman Collier Collins Conner Cook Cooper Copeland Cox Crawford
-Cross Cruz Cummings Cunningham Curry Curtis Daniels Davidson Davis Dawson Dean Delgado Dennis Diaz Dixon Douglas
-Doyle Duncan Dunn Edwards Elliott Ellis Erickson Estrada Evans Farmer Ferguson Fernandez Fields Fisher Fitzgerald
-Fleming Fletcher Flores Foster Fowler Fox Francis Franklin Frazier Freeman Fuller Garcia Gardner Garner Garrett Garza
-George Gibbs Gibson Gilbert Gomez Gonzalez Goodman Goodwin Gordon Graham Grant Graves Gray Green Greene Griffin Gross
-Guerrero Gutierrez Guzman Hale Hamilton Hammond Hampton Hansen Hanson Hardy Harmon Harper Harrington Harris Harrison
-Harvey Hawkins Hayes Haynes Henderson Henry Hernandez Herrera Hicks Higgins Hodges Hoffman Holland Holloway Holmes
-Holt Hopkins Horton Houston Howell Hubbard Hudson Hughes Hunt Hunter Ingram Jackson Jacobs Jenkins Jennings Jensen
-Jimenez Johnson Johnston Jones Jordan Joseph Keller Kelley Kennedy Kim Klein Knight Lambert Lane Larson Lawrence Lawson
-Leonard Lewis Lindsey Little Logan Long Lopez Love Lowe Lucas Lynch Lyons Mack Maldonado Malone Mann Manning Marsh
-Marshall Martinez Mason Maxwell Mcbride Mccarthy Mccoy Mcdaniel Mcdonald Mcgee Mcguire Mckinney Medina Mejia Mendez
-Mendoza Meyer Miles Miller Mills Mitchell Montgomery Moody Moore Morales Moran Moreno Morgan Morris Morrison Morton
-Moss Mullins Munoz Murphy Murray Myers Nash Neal Nelson Newman Newton Nguyen Nichols Norris Norton Nunez Obrien
-Oliver Olson Ortega Ortiz Owens Padilla Page Palmer Parker Parsons Patel Patterson Patton Payne Pearson Perez Perkins
-Perry Peters Peterson Phelps Phillips Pierce Poole Porter Potter Powell Powers Price Quinn Ramirez Ramos Ramsey Reed
-Reese Reeves Reid Reynolds Rhodes Richards Richardson Riley Rios Rivera Robbins Roberts Robertson Robinson Rodgers
-Rodriguez Rogers Romero Rowe Ruiz Russell Ryan Salazar Sanchez Sanders Sandoval Santiago Santos Saunders Schmidt
-Schneider Schultz Schwartz Shaw Shelton Sherman Silva Simmons Simpson Sims Singh Snyder Soto Sparks Stanley
-Steele Stephens Stevens Stewart Stokes Stone Strickland Sullivan Sutton Swanson Tate Taylor Terry Thompson Thornton
-Torres Townsend Tran Tucker Turner Tyler Underwood Valdez Vargas Vasquez Vaughn Vega Wade Wagner Walker Wallace Walsh
-Walters Walton Warner Watkins Watson Watts Weaver Webb Weber Webster Welch Wells West Wheeler White Wilkerson Wilkins
-Williams Williamson Willis Wilson Wolfe Wood Woods Wright Yang Yates Zimmerman`)
+Chandler Chapman Chavez Christensen Clark Clarke Clayton Coleman Collier Collins Conner Cook Cooper Copeland Cox
+Crawford Cross Cruz Cummings Cunningham Curry Curtis Daniels Davidson Davis Dawson Dean Delgado Dennis Diaz Dixon
+Douglas Doyle Duncan Dunn Edwards Elliott Ellis Erickson Estrada Evans Farmer Ferguson Fernandez Fields Fisher
+Fitzgerald Fleming Fletcher Flores Foster Fowler Fox Francis Franklin Frazier Freeman Fuller Garcia Gardner Garner
+Garrett Garza George Gibbs Gibson Gilbert Gomez Gonzalez Goodman Goodwin Gordon Graham Grant Graves Gray Green Greene
+Griffin Gross Guerrero Gutierrez Guzman Hale Hamilton Hammond Hampton Hansen Hanson Hardy Harmon Harper Harrington
+Harris Harrison Harvey Hawkins Hayes Haynes Henderson Henry Hernandez Herrera Hicks Higgins Hodges Hoffman Holland
+Holloway Holmes Holt Hopkins Horton Houston Howell Hubbard Hudson Hughes Hunt Hunter Ingram Jackson Jacobs Jenkins
+Jennings Jensen Jimenez Johnson Johnston Jones Jordan Joseph Keller Kelley Kennedy Kim Klein Knight Lambert Lane
+Larson Lawrence Lawson Leonard Lewis Lindsey Little Logan Long Lopez Love Lowe Lucas Lynch Lyons Mack Maldonado Malone
+Mann Manning Marsh Marshall Martinez Mason Maxwell Mcbride Mccarthy Mccoy Mcdaniel Mcdonald Mcgee Mcguire Mckinney
+Medina Mejia Mendez Mendoza Meyer Miles Miller Mills Mitchell Montgomery Moody Moore Morales Moran Moreno Morgan
+Morris Morrison Morton Moss Mullins Munoz Murphy Murray Myers Nash Neal Nelson Newman Newton Nguyen Nichols Norris
+Norton Nunez Obrien Oliver Olson Ortega Ortiz Owens Padilla Page Palmer Parker Parsons Patel Patterson Patton Payne
+Pearson Perez Perkins Perry Peters Peterson Phelps Phillips Pierce Poole Porter Potter Powell Powers Price Quinn
+Ramirez Ramos Ramsey Reed Reese Reeves Reid Reynolds Rhodes Richards Richardson Riley Rios Rivera Robbins Roberts
+Robertson Robinson Rodgers Rodriguez Rogers Romero Rowe Ruiz Russell Ryan Salazar Sanchez Sanders Sandoval Santiago
+Santos Saunders Schmidt Schneider Schultz Schwartz Shaw Shelton Sherman Silva Simmons Simpson Sims Singh Snyder Soto
+Sparks Stanley Steele Stephens Stevens Stewart Stokes Stone Strickland Sullivan Sutton Swanson Tate Taylor Terry
+Thompson Thornton Torres Townsend Tran Tucker Turner Tyler Underwood Valdez Vargas Vasquez Vaughn Vega Wade Wagner
+Walker Wallace Walsh Walters Walton Warner Watkins Watson Watts Weaver Webb Weber Webster Welch Wells West Wheeler
+White Wilkerson Wilkins Williams Williamson Willis Wilson Wolfe Wood Woods Wright Yang Yates Zimmerman`)
 }
 
 func streetNames() []string {
 	return strings.Fields(`
 Acorn Alder Apple Ash Aspen Bay Beech Birch Bluebell Bramble Bridge Brook Cedar Chapel Cherry Chestnut Church Clover
 Copper Cypress Dogwood Elder Elm Fern Fir Forest Garden Glen Granite Grove Harbor Hawthorn Hazel Heather Hickory High
-Hill Holly Ivy Juniper Lake Larch Laurel Lilac Lime Linden Locust Magnolia Main Maple Market Meadow Mill Mulberry Myrtle
-Oak Olive Orchard Park Pear Pine Plum Pond Poplar Primrose Quarry Redwood Ridge River Rowan School Sequoia Spring
-Spruce Station Stone Summit Sycamore Thistle Valley Vine Walnut Water Willow Winding Yew`)
+Hill Holly Ivy Juniper Lake Larch Laurel Lilac Lime Linden Locust Magnolia Main Maple Market Meadow Mill Mulberry
+Myrtle Oak Olive Orchard Park Pear Pine Plum Pond Poplar Primrose Quarry Redwood Ridge River Rowan School Sequoia
+Spring Spruce Station Stone Summit Sycamore Thistle Valley Vine Walnut Water Willow Winding Yew`)
 }
 
 func cityStarts() []string {
 	return strings.Fields(`
-Alder Amber Arden Ash Beck Birch Black Bright Brook Carl Cedar Clay Clear Cliff Cold Corn Crest Dale Deep East Elder Elm
-Fair Fall Fern Fox Glen Gold Gran Green Hart Hazel Heath High Hollow Kings Lake Laurel Lime Lin Long Maple Marl Mill
-Moor North Oak Old Owl Pine Queens Raven Red Ridge Rock Rose Rush Salt Sand Sea Silver South Stan Stone Sun Swan Thorn
-Under Wal West Whit Wild Wil Winter Wood Yar`)
+Alder Amber Arden Ash Beck Birch Black Bright Brook Carl Cedar Clay Clear Cliff Cold Corn Crest Dale Deep East Elder
+Elm Fair Fall Fern Fox Glen Gold Gran Green Hart Hazel Heath High Hollow Kings Lake Laurel Lime Lin Long Maple Marl
+Mill Moor North Oak Old Owl Pine Queens Raven Red Ridge Rock Rose Rush Salt Sand Sea Silver South Stan Stone Sun Swan
+Thorn Under Wal West Whit Wil Wild Winter Wood Yar`)
 }
 
 func companyWords() []string {
 	return strings.Fields(`
-Alpine Amber Anchor Arbor Arrow Atlas Aurora Beacon Bluewater Brightside Canyon Cascade Cedar Clearview Coastal Compass
-Copper Crescent Crystal Delta Eastgate Echo Elmwood Ember Evergreen Fairview Falcon Frontier Glacier Golden Granite
-Greenfield Harbor Heron Highland Horizon Ironwood Juniper Keystone Lakeside Lantern Maple Meridian Midland Monarch
-Northwind Oakwood Orchard Pacific Pinnacle Pioneer Prairie Quarry Redwood Ridgeway Riverside Rosewood Sapphire
+Alpine Amber Anchor Arbor Arrow Atlas Aurora Beacon Bluewater Brightside Canyon Cascade Cedar Clearview Coastal
+Compass Copper Crescent Crystal Delta Eastgate Echo Elmwood Ember Evergreen Fairview Falcon Frontier Glacier Golden
+Granite Greenfield Harbor Heron Highland Horizon Ironwood Juniper Keystone Lakeside Lantern Maple Meridian Midland
+Monarch Northwind Oakwood Orchard Pacific Pinnacle Pioneer Prairie Quarry Redwood Ridgeway Riverside Rosewood Sapphire
 Seaside Silverline Skyline Solstice Sparrow Sterling Stonebridge Summit Sunrise Terrace Timber Tundra Valley Vanguard
 Westgate Whitestone Willow Windmill Zenith`)
 }

@@ -1,0 +1,98 @@
+package sanitize_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// testKey is 32 bytes that only tests use.
+var testKey = []byte("a masking key of 32 bytes, tests")
+
+// golden compares got with testdata/name, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (write it with -update)", err)
+	}
+	if got == string(want) {
+		return
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(gotLines), len(wantLines)) {
+		g, w := "(end)", "(end)"
+		if i < len(gotLines) {
+			g = gotLines[i]
+		}
+		if i < len(wantLines) {
+			w = wantLines[i]
+		}
+		if g != w {
+			t.Fatalf("%s, line %d (rewrite with -update if this is wanted):\n got  %s\n want %s", path, i+1, g, w)
+		}
+	}
+}
+
+// parse parses a rules file that must be right.
+func parse(t testing.TB, text string) *sanitize.Rules {
+	t.Helper()
+	rules, err := sanitize.Parse("rules.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("parse: %v (%s)", err, text)
+	}
+	return rules
+}
+
+// planFor binds rules that must fit.
+func planFor(t testing.TB, text string, tables ...sanitize.Table) *sanitize.Plan {
+	t.Helper()
+	plan, err := parse(t, text).Plan(tables, testKey)
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	return plan
+}
+
+// oneColumn is a table public.t with the one column, and rules that use the transformer for it.
+func oneColumn(spec string, c sanitize.Column) (rules string, table sanitize.Table) {
+	c.Name = "c"
+	return "version: 1\ntables: {public.t: {columns: {c: " + spec + "}}}\n", sanitize.Table{Schema: "public", Name: "t", Columns: []sanitize.Column{c}}
+}
+
+// maskText runs COPY text through a table's writer.
+func maskText(t testing.TB, m *sanitize.TableMasker, input string) string {
+	t.Helper()
+	var out bytes.Buffer
+	w := m.Writer(&out)
+	if _, err := w.Write([]byte(input)); err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	return out.String()
+}
+
+// maskOne masks one field, given and returned in COPY's text form, in a table of one column.
+func maskOne(t testing.TB, spec string, c sanitize.Column, field string) string {
+	t.Helper()
+	rules, table := oneColumn(spec, c)
+	return strings.TrimSuffix(maskText(t, planFor(t, rules, table).Table("public", "t"), field+"\n"), "\n")
+}

@@ -1,0 +1,268 @@
+package sanitize_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+// transformerCase is a transformer on a column with values in COPY's text form.
+type transformerCase struct {
+	spec   string
+	column sanitize.Column
+	values []string
+}
+
+func transformerCases() []transformerCase {
+	text, of := sanitize.Column{Type: "text"}, func(typ string) sanitize.Column { return sanitize.Column{Type: typ} }
+	short := func(n int) sanitize.Column {
+		return sanitize.Column{Type: fmt.Sprintf("character varying(%d)", n), MaxLength: n}
+	}
+	emails := []string{"jane.planted@corp.example", "Jane.Planted@corp.example", "not an address", "", `\N`}
+	names := []string{"Jane Planted", "Zoë Ångström", "Mary", "", `\N`}
+	phones := []string{"+44 20 7946 0018", "(555) 867-5309", "00491701234567", "12", "7", "020 7946 0018 ext. 12", "-", "+1 123456789012345678901234", `\N`}
+	addresses := []string{`221b Baker Street\nLondon`, "x", `\N`}
+	numbers := []string{"0", "7", "42", "-42", "99999", "-7", `\N`}
+	return []transformerCase{
+		{"keep", text, []string{`a\tb\\c`, "", `\N`}},
+		{"null", text, []string{"x", "", `\N`}},
+		{"{mask: static, value: gone}", text, []string{"x", "", `\N`}},
+		{`{mask: static, value: "a\tb", replace_null: true}`, text, []string{"x", "", `\N`}},
+		{"{mask: static, value: 7}", of("integer"), []string{"1"}},
+		{"{mask: static, value: '{}'}", of("jsonb"), []string{`{"a": 1}`}},
+		{"redact", text, []string{`Call +1 555 0100\nAsk for Zoë.\n\n\tThanks`, "\xff\xfe abc", "", `\N`}},
+		{"redact", of("text[]"), []string{`{abc,"de f",NULL,"NULL","a\\"b","x,y"}`, "{}", "[0:1]={ab,cd}", "{{a,b},{c,d}}", "oops", `\N`}},
+		{"redact", of("bytea"), []string{`\\x0a1b2c`, `\\x`, "abc"}},
+		{"redact", of("jsonb"), []string{`{"a": "secret", "b": [1, true, null]}`}},
+		{"redact", of("tsvector"), []string{`'cat':2 'fat':1`}},
+		{"token", text, []string{"s3cret", "S3cret", "", `\N`}},
+		{"{mask: token, format: hex}", text, []string{"s3cret"}},
+		{"{mask: token, length: 40, prefix: tok_}", text, []string{"s3cret"}},
+		{"token", short(10), []string{"s3cret"}},
+		{"token", of("uuid"), []string{"00000000-0000-0000-0000-000000000001", `\N`}},
+		{"token", of("citext"), []string{"S3CRET", "s3cret"}},
+		{"token", sanitize.Column{Type: "character(30)", MaxLength: 30}, []string{"abc", "abc   "}},
+		{"email", text, emails},
+		{"email", short(30), emails},
+		{"email", short(20), emails},
+		{"email", of("citext"), emails},
+		{"{mask: email, domain_name: keep}", text, append(emails, `x@bad\\domain.org`, "x@[192.0.2.1]")},
+		{"{mask: email, domain_name: keep}", short(40), emails},
+		{"{mask: email, domain: customers}", text, emails},
+		{"username", text, []string{"jplanted", "", `\N`}},
+		{"username", short(8), []string{"jplanted"}},
+		{"person_name", text, names},
+		{"{mask: person_name, part: first}", text, names},
+		{"{mask: person_name, part: last}", text, names},
+		{"person_name", short(8), names},
+		{"company", text, []string{"Planted & Sons", "", `\N`}},
+		{"company", short(12), []string{"Planted & Sons"}},
+		{"phone", text, phones},
+		{"{mask: phone, country: keep}", text, phones},
+		{"phone", short(5), []string{"12345", "none"}},
+		{"street_address", text, addresses},
+		{"street_address", short(10), addresses},
+		{"city", text, []string{"London", "Ashford"}},
+		{"postcode", text, []string{"NW1 6XE", "10115", "ñ1", "  ", `\N`}},
+		{"url", text, []string{"http://corp.example/u/jane?x=1"}},
+		{"inet", of("inet"), []string{"192.0.2.17", "192.0.2.17/24", "2001:db8::1", "2001:db8::1/64", "::ffff:192.0.2.1"}},
+		{"{mask: inet, network: keep}", of("inet"), []string{"192.0.2.17", "2001:db8:1:2::1"}},
+		{"inet", of("cidr"), []string{"192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"}},
+		{"inet", text, []string{"192.0.2.17", "unknown"}},
+		{"inet", short(20), []string{"2001:db8:1234:5678:9abc:def0:1234:5678"}},
+		{"number", of("integer"), append(numbers, "2147483647", "-2147483648", "1999999999")},
+		{"number", of("smallint"), append(numbers, "32767", "-32768", "10000")},
+		{"number", of("bigint"), append(numbers, "9223372036854775807", "-9223372036854775808", "1000000000000000000")},
+		{"number", of("numeric(12,2)"), []string{"0.00", "0.05", "-0.05", "7.50", "1234567.89", "NaN", "123456789012345678901234567890.12"}},
+		{"number", of("double precision"), []string{"1.5e+20", "-Infinity", "3.14"}},
+		{"date_shift", of("date"), []string{"1984-02-29", "1969-12-31", "0001-01-02", "9999-12-31", "infinity", "0044-03-15 BC", `\N`}},
+		{"date_shift", of("timestamp with time zone"), []string{"2024-02-29 10:11:12.5+00", "1900-01-01 00:00:00-07:30"}},
+		{"{mask: date_shift, by: value, days: 30}", of("date"), []string{"1984-02-29", "1984-03-01"}},
+		{"json", of("jsonb"), []string{
+			`{"name": "Zo\\u00eb", "n": 12.5, "ok": true, "none": null, "jane@corp.example": {"a": ["x y"]}, "": ""}`,
+			`"text"`, "7", "[]", "{}", "not json", `{"a": 1} x`, `{"a": "\\ud83d\\ude00\\n"}`, `\N`,
+		}},
+		{`{mask: json, default: keep, paths: {"$.email": email, "$.n": number, "$..phone": phone, "$.tags[*]": redact, "$.gone": "null", "$.s": {mask: static, value: "q\"q"}, "$.contact": redact, "$.contact.kind": keep, '$["a.b"].*': token}}`, of("jsonb"), []string{
+			`{"email": "jane@corp.example", "n": 123, "deep": [{"phone": "555-0100"}], "phone": 5550100, "tags": ["vip", "late payer"], "gone": {"x": 1}, "s": 5, "contact": {"kind": "home", "name": "Jane", "pets": [{"n": "Rex"}]}, "a.b": {"k": "v"}, "theme": "dark \\\\ \\"q\\""}`,
+		}},
+	}
+}
+
+func TestTransformersGolden(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	for _, c := range transformerCases() {
+		fmt.Fprintf(&out, "%s on %s\n", c.spec, c.column.Type)
+		for _, v := range c.values {
+			got := maskOne(t, c.spec, c.column, v)
+			fmt.Fprintf(&out, "  %q\n    %q\n", v, got)
+			if n := utf8.RuneCountInString(got); c.column.MaxLength > 0 && got != `\N` && n > c.column.MaxLength {
+				t.Errorf("%s on %s: the result for %q has %d characters", c.spec, c.column.Type, v, n)
+			}
+		}
+	}
+	golden(t, "transformers.golden", out.String())
+}
+
+func TestEveryTransformerIsInTheGoldenCasesAndDescribed(t *testing.T) {
+	t.Parallel()
+	tested := map[string]bool{}
+	for _, c := range transformerCases() {
+		name := strings.TrimPrefix(c.spec, "{mask: ")
+		tested[strings.FieldsFunc(name, func(r rune) bool { return r == ',' || r == '}' })[0]] = true
+	}
+	for _, tr := range sanitize.Transformers() {
+		if !tested[tr.Name] {
+			t.Errorf("transformer %s has no golden case", tr.Name)
+		}
+		if tr.Summary == "" || len(tr.Types) == 0 {
+			t.Errorf("transformer %s is not described", tr.Name)
+		}
+		for _, p := range tr.Params {
+			if p.Name == "" || p.Values == "" || p.Summary == "" {
+				t.Errorf("parameter %s of %s is not described", p.Name, tr.Name)
+			}
+		}
+	}
+}
+
+// maskingSpecs are transformers that must never let a value through, with a generator of realistic values.
+func maskingSpecs() map[string]struct {
+	column sanitize.Column
+	value  func(i int) string
+} {
+	type generator = struct {
+		column sanitize.Column
+		value  func(i int) string
+	}
+	text := sanitize.Column{Type: "text"}
+	first := []string{"Jane", "Mary", "Robert", "Ottilie", "Zoë", "Anna-Lena", "George"}
+	last := []string{"Planted", "Smith", "Johnson", "O'Hara", "Garcia", "Müller"}
+	full := func(i int) string { return first[i%len(first)] + " " + last[i/len(first)%len(last)] }
+	return map[string]generator{
+		"email":                            {text, func(i int) string { return fmt.Sprintf("%s%d@corp.example", strings.ToLower(first[i%len(first)]), i) }},
+		"{mask: email, domain_name: keep}": {text, func(i int) string { return fmt.Sprintf("jane%d@corp.example", i) }},
+		"person_name":                      {text, full},
+		"{mask: person_name, part: first}": {text, func(i int) string { return first[i%len(first)] }},
+		"{mask: person_name, part: last}":  {text, func(i int) string { return last[i%len(last)] }},
+		"username":                         {text, func(i int) string { return fmt.Sprintf("user%d", i) }},
+		"company":                          {text, func(i int) string { return last[i%len(last)] + " Widgets" }},
+		"phone":                            {text, func(i int) string { return fmt.Sprintf("%04d", i%10000) }},
+		"street_address":                   {text, func(i int) string { return fmt.Sprintf("%d Maple Street", i) }},
+		"city":                             {text, func(i int) string { return []string{"London", "Springfield", "Ashford", "Northbridge"}[i%4] }},
+		"postcode":                         {text, func(i int) string { return fmt.Sprintf("%05d", i*7) }},
+		"url":                              {text, func(i int) string { return fmt.Sprintf("https://corp.example/%d", i) }},
+		"token":                            {text, func(i int) string { return fmt.Sprintf("secret%d", i) }},
+		"inet":                             {sanitize.Column{Type: "inet"}, func(i int) string { return fmt.Sprintf("10.%d.%d.9", i>>8&255, i&255) }},
+		"number":                           {sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprintf("%d", 1000+i) }},
+		"date_shift":                       {sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("19%02d-0%d-1%d", i%100, 1+i%9, i%10) }},
+		"redact":                           {text, full},
+		"json":                             {sanitize.Column{Type: "jsonb"}, func(i int) string { return fmt.Sprintf(`{"who": "%s"}`, full(i)) }},
+	}
+}
+
+func TestMaskedRowsNeverHoldTheOriginal(t *testing.T) {
+	t.Parallel()
+	for spec, g := range maskingSpecs() {
+		rules, table := oneColumn(spec, g.column)
+		var input strings.Builder
+		const rows = 20000
+		for i := range rows {
+			input.WriteString(g.value(i) + "\n")
+		}
+		m := planFor(t, rules, table).Table("public", "t")
+		output := strings.Split(maskText(t, m, input.String()), "\n")
+		for i := range rows {
+			if value := g.value(i); strings.Contains(strings.ToLower(output[i]), strings.ToLower(value)) {
+				t.Fatalf("%s: %q became %q", spec, value, output[i])
+			}
+		}
+		if again := maskText(t, planFor(t, rules, table).Table("public", "t"), input.String()); again != strings.Join(output, "\n") {
+			t.Errorf("%s: a second plan gave different results", spec)
+		}
+		other, err := parse(t, rules).Plan([]sanitize.Table{table}, []byte("another key, also of 32 bytes ok"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keyless := spec == "redact" || spec == "json"
+		if same := maskText(t, other.Table("public", "t"), input.String()) == strings.Join(output, "\n"); same != keyless {
+			t.Errorf("%s: with another key the results are the same: %t, want %t", spec, same, keyless)
+		}
+	}
+}
+
+func TestUniqueTransformersKeepValuesApart(t *testing.T) {
+	t.Parallel()
+	sequential := func(format string) func(int) string { return func(i int) string { return fmt.Sprintf(format, i) } }
+	for _, c := range []struct {
+		spec   string
+		column sanitize.Column
+		value  func(int) string
+		rows   int
+	}{
+		{"email", sanitize.Column{Type: "text"}, sequential("user%d@corp.example"), 200000},
+		{"email", sanitize.Column{Type: "character varying(24)", MaxLength: 24}, sequential("u%d@corp.example"), 200000},
+		{"token", sanitize.Column{Type: "text"}, sequential("%d"), 200000},
+		{"token", sanitize.Column{Type: "uuid"}, sequential("00000000-0000-0000-0000-%012d"), 200000},
+		{"username", sanitize.Column{Type: "text"}, sequential("user%d"), 200000},
+		{"url", sanitize.Column{Type: "text"}, sequential("http://corp.example/%d"), 200000},
+		{"phone", sanitize.Column{Type: "text"}, sequential("%04d"), 10000},
+		{"phone", sanitize.Column{Type: "text"}, sequential("%d"), 10},
+		{"{mask: phone, country: keep}", sanitize.Column{Type: "text"}, sequential("+44 %04d"), 10000},
+		{"number", sanitize.Column{Type: "smallint"}, sequential("%d"), 32768},
+		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprintf("-%d", i+1) }, 100000},
+		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprint(2147483647 - i) }, 100000},
+		{"date_shift", sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("%04d-%02d-%02d", 1900+i/336, 1+i/28%12, 1+i%28) }, 36000},
+	} {
+		c.column.Unique, c.column.NotNull = true, true
+		rules, table := oneColumn(c.spec, c.column)
+		var input strings.Builder
+		for i := range c.rows {
+			input.WriteString(c.value(i) + "\n")
+		}
+		output := strings.Split(strings.TrimSuffix(maskText(t, planFor(t, rules, table).Table("public", "t"), input.String()), "\n"), "\n")
+		seen := make(map[string]int, c.rows)
+		for i, got := range output {
+			if j, twice := seen[got]; twice {
+				t.Fatalf("%s on %s: %q and %q both became %q", c.spec, c.column.Type, c.value(j), c.value(i), got)
+			}
+			seen[got] = i
+			if got == c.value(i) {
+				t.Fatalf("%s on %s: %q stayed", c.spec, c.column.Type, got)
+			}
+		}
+		if len(output) != c.rows {
+			t.Fatalf("%s: %d rows became %d", c.spec, c.rows, len(output))
+		}
+	}
+}
+
+func TestDomains(t *testing.T) {
+	t.Parallel()
+	text := []sanitize.Column{{Name: "c", Type: "text"}}
+	tables := []sanitize.Table{{Schema: "public", Name: "a", Columns: text}, {Schema: "public", Name: "b", Columns: text}, {Schema: "public", Name: "d", Columns: text}}
+	plan := planFor(t, `
+version: 1
+tables:
+  public.a: {columns: {c: email}}
+  public.b: {columns: {c: {mask: email, domain: other}}}
+  public.d: {columns: {c: {mask: email}}}
+`, tables...)
+	results := map[string]string{}
+	for _, name := range []string{"a", "b", "d"} {
+		results[name] = maskText(t, plan.Table("public", name), "jane@corp.example\n")
+	}
+	if results["a"] != results["d"] {
+		t.Errorf("without a domain, equal values in two tables differ: %q and %q", results["a"], results["d"])
+	}
+	if results["a"] == results["b"] {
+		t.Errorf("two domains give the same result %q", results["a"])
+	}
+	fromJSON := maskOne(t, `{mask: json, paths: {"$.e": email}}`, sanitize.Column{Type: "json"}, `{"e": "jane@corp.example"}`)
+	if want := `{"e": "` + strings.TrimSpace(results["a"]) + `"}`; fromJSON != want {
+		t.Errorf("inside json: %s, want %s as in a column", fromJSON, want)
+	}
+}
