@@ -160,12 +160,12 @@ func (s *session) dial(ctx context.Context, preview *mayfly.Preview, packet *sta
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.g.opts.Dialer.Dial(ctx, preview.ID)
+	conn, err := s.g.opts.Dialer.Dial(ctx, preview.Instance())
 	if err != nil {
 		return nil, &notReady{fmt.Errorf("dial: %w", err)}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
-	b := &backend{Conn: conn, instance: preview.ID, reader: bufio.NewReader(conn)}
+	b := &backend{Conn: conn, instance: preview.Instance(), reader: bufio.NewReader(conn)}
 	err = b.greet(encoded)
 	if !stop() && err == nil {
 		err = &notReady{ctx.Err()}

@@ -37,7 +37,8 @@ type Previews interface {
 	Touch(ctx context.Context, id string)
 }
 
-// Dialer opens connections to the Postgres of an instance; driver.Engine is one. An instance has its preview's id.
+// Dialer opens connections to the Postgres of an instance; driver.Engine is one. The name of an instance is
+// Preview.Instance.
 type Dialer interface {
 	// Dial fails at once when nothing listens.
 	Dial(ctx context.Context, instance string) (net.Conn, error)
@@ -196,27 +197,26 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for done := ctx.Done(); ; {
-		if g.sessions.total() == 0 {
-			return ctx.Err()
-		}
+	var forced error
+	for g.sessions.total() > 0 {
+		forced = ctx.Err()
 		for _, s := range g.sessions.list() {
-			if s.idle() || ctx.Err() != nil {
+			if s.idle() || forced != nil {
 				s.end(errShutdown)
 			}
 		}
-		select {
-		case <-ticker.C:
-		case <-done:
-			done = nil // from now on wait for the ticker: sessions need a moment to say goodbye
-		}
+		<-ticker.C // also when ctx has ended: sessions need a moment to say goodbye
 	}
+	return forced
 }
 
-// Disconnect ends all connections of the preview with this id with 57P01, also those that wait for it.
+// Disconnect ends the connections of the preview with this id with 57P01. Clients that still wait for it go on waiting: it
+// may be on its way to be made anew, and if it is being deleted, AwaitConnectable says so.
 func (g *Gateway) Disconnect(id string) {
 	for _, s := range g.sessions.of(id) {
-		s.end(errGone)
+		if s.isLinked() {
+			s.end(errGone)
+		}
 	}
 }
 

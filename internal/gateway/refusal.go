@@ -94,7 +94,12 @@ func unknownDatabase(name string) *refusal {
 }
 
 // goodbye is what a client is told whose connection is ended from outside.
-func goodbye(name string, cause error) *refusal {
+func goodbye(name string, cause error, connected bool) *refusal {
+	if !connected {
+		return &refusal{
+			code: codeCannotConnectNow, message: errShutdown.Error(), hint: "Try again in a few seconds.", outcome: "shutdown",
+		}
+	}
 	r := &refusal{
 		code: codeAdminShutdown, message: "terminating connection due to administrator command",
 		detail: errShutdown.Error() + ".", hint: "Connect again.", outcome: "shutdown",

@@ -161,14 +161,10 @@ func (s *session) writeBackend(ctx context.Context, p []byte) bool {
 // clientEnded passes on how the client's side ended: its end of stream is one for the backend, which may still have
 // something to say; anything else, and any end before there is a backend, ends the session.
 func (s *session) clientEnded(err error) {
-	select {
-	case <-s.linked:
-		// TLS reports an end of stream without close_notify as unexpected; libpq and others just close.
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			closeWrite(s.backend)
-			return
-		}
-	default:
+	// TLS reports an end of stream without close_notify as unexpected; libpq and others just close.
+	if s.isLinked() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+		closeWrite(s.backend)
+		return
 	}
 	s.end(errClientGone)
 }

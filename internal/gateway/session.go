@@ -134,7 +134,7 @@ func (s *session) farewell(ctx context.Context, err error) {
 		}
 		return
 	case errors.Is(err, errShutdown), errors.Is(err, errGone), errors.Is(err, context.Canceled):
-		r = goodbye(s.name, err)
+		r = goodbye(s.name, err, s.isLinked())
 	default:
 		r = refusalFor(s.name, err)
 	}
@@ -171,11 +171,16 @@ func (s *session) end(cause error) { s.cancel(cause) }
 // idle reports whether the session may be ended without cutting anything: it waits for a preview, or is between
 // transactions.
 func (s *session) idle() bool {
+	return !s.isLinked() || s.idleAt.Load() == s.sent.Load()+1
+}
+
+// isLinked reports whether the session has a backend.
+func (s *session) isLinked() bool {
 	select {
 	case <-s.linked:
-		return s.idleAt.Load() == s.sent.Load()+1
-	default:
 		return true
+	default:
+		return false
 	}
 }
 
