@@ -114,8 +114,11 @@ func ConnConfig(engine driver.Engine, instance, database string) (*pgx.ConnConfi
 		return nil, fmt.Errorf("make connection settings: %w", err)
 	}
 	config.Database = database
-	config.Password = "" // never one from the environment
+	// pgx takes what is not said from the PG* environment variables; none of them is meant for our clusters.
+	config.Password = ""
 	config.Fallbacks = nil
+	config.ValidateConnect = nil
+	config.RuntimeParams = map[string]string{"application_name": "mayfly"}
 	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return engine.Dial(ctx, instance) }
 	return config, nil
 }

@@ -40,6 +40,7 @@ type StartOptions struct {
 	Profile cluster.Profile // Build by default: nothing is durable
 	Args    []string        // further "-c", "name=value" pairs
 	Volume  string          // an existing volume; "" makes one and removes it at the end
+	Prepare string          // a shell script that runs on the volume before it is initialised
 	Labels  map[string]string
 	Limits  driver.Limits
 }
@@ -121,16 +122,15 @@ func (p *process) startServer() (*Server, error) {
 func Start(t testing.TB, opts StartOptions) *Server {
 	t.Helper()
 	engine, p := Engine(t), current(t)
+	if opts.Volume == "" {
+		opts.Volume = Volume(t, Image(t, opts.Major))
+	}
 	server, err := p.launch(t.Context(), engine, opts)
 	if server != nil {
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 			defer cancel()
-			err := engine.Remove(ctx, server.ID)
-			if opts.Volume == "" {
-				err = errors.Join(err, os.RemoveAll(p.plainDir(server.Volume)))
-			}
-			if err != nil {
+			if err := engine.Remove(ctx, server.ID); err != nil {
 				t.Errorf("remove the test's Postgres: %v", err)
 			}
 		})
@@ -139,6 +139,21 @@ func Start(t testing.TB, opts StartOptions) *Server {
 		t.Fatalf("start a Postgres: %v", err)
 	}
 	return server
+}
+
+// Volume makes an empty volume, a plain directory, for the image's postgres user, and removes it when the test ends.
+func Volume(t testing.TB, image driver.Image) string {
+	t.Helper()
+	p, id := current(t), mayfly.NewID("v")
+	if err := p.makePlain(id, image.User); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(p.plainDir(id)); err != nil {
+			t.Errorf("remove volume %s: %v", id, err)
+		}
+	})
+	return id
 }
 
 // launch initialises and starts a Postgres. The server is not nil if there is anything to remove.
@@ -153,6 +168,12 @@ func (p *process) launch(ctx context.Context, engine *docker.Engine, opts StartO
 		server.Volume = server.ID
 		if err := p.makePlain(server.Volume, image.User); err != nil {
 			return server, err
+		}
+	}
+	if opts.Prepare != "" {
+		result, err := engine.Run(ctx, driver.RunSpec{Image: image.ID, Command: []string{"sh", "-c", opts.Prepare}, Volume: server.Volume})
+		if err != nil || result.ExitCode != 0 {
+			return server, fmt.Errorf("prepare the volume: exit code %d: %s %w", result.ExitCode, result.Stderr, err)
 		}
 	}
 	if err := cluster.Init(ctx, engine, image, server.Volume, cluster.InitOptions{}); err != nil {
