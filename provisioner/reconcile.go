@@ -209,3 +209,17 @@ func (s *Service) sweepGenerations(ctx context.Context, previews []*mayfly.Previ
 	}
 	return nil
 }
+
+// deliveryKept is how long a delivery stays in the inbox: longer than GitHub offers to redeliver it (3 days), so that a redelivery
+// is known.
+const deliveryKept = 30 * 24 * time.Hour
+
+// RetryDeliveries looks again at deliveries whose job was lost with a killed process, and forgets old ones.
+func (s *Service) RetryDeliveries(ctx context.Context) error {
+	now := s.Clock()
+	if err := s.Store.RequeueDeliveries(ctx, now.Add(-time.Minute)); err != nil {
+		return err
+	}
+	_, err := s.Store.PurgeDeliveries(ctx, now.Add(-deliveryKept))
+	return err
+}

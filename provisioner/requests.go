@@ -229,6 +229,14 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 			return nil, err
 		}
 	}
+	if p.State == mayfly.PreviewReady && p.Settled() {
+		// Somebody could not reach a preview that should be there.
+		if instance, err := s.Engine.Inspect(ctx, p.Instance()); err != nil || !instance.Running {
+			if err := s.Recheck(ctx, p.ID); err != nil {
+				return nil, err
+			}
+		}
+	}
 	p, err = s.Await(ctx, p.ID, func(p *mayfly.Preview) bool {
 		return p.WantDeleted || (p.Settled() && !p.WantSuspended)
 	})
@@ -247,4 +255,25 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 func (s *Service) Recheck(ctx context.Context, id string) error {
 	_, err := s.Store.ChangePreview(ctx, id, func(*mayfly.Preview) error { return nil })
 	return err
+}
+
+// Progress says in a few words what is happening to a preview, to go after "<name> is ". "" if there is no such preview.
+func (s *Service) Progress(ctx context.Context, name string) string {
+	p, err := s.Store.PreviewByName(ctx, name)
+	if err != nil {
+		return ""
+	}
+	if p.Failure != nil {
+		return string(p.State) + ": " + p.Failure.Message
+	}
+	steps, err := s.Store.Steps(ctx, p.ID)
+	if err != nil || len(steps) == 0 {
+		return string(p.State)
+	}
+	last := steps[len(steps)-1]
+	text := string(p.State) + " (" + last.Name
+	if last.Detail != "" {
+		text += ": " + last.Detail
+	}
+	return text + ")"
 }

@@ -163,3 +163,27 @@ func (s *Store) RequestPullRequest(ctx context.Context, repositoryID int64, numb
 	}
 	return nil
 }
+
+// RequeueDeliveries asks for every delivery that nobody has looked at since a time before to be looked at again.
+func (s *Store) RequeueDeliveries(ctx context.Context, before time.Time) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `select id from delivery where state = 'received' and received_at < $1 order by received_at limit 1000`, before)
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := s.jobs.Delivery(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return failed(err, "requeue deliveries")
+	}
+	return nil
+}

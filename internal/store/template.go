@@ -144,3 +144,12 @@ func (s *Store) TemplateProgress(ctx context.Context, id string) (*Progress, err
 	}
 	return p, nil
 }
+
+// RequestBuild asks for a template in state building to be built, again.
+func (s *Store) RequestBuild(ctx context.Context, id string) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error { return s.jobs.BuildTemplate(ctx, tx, id) })
+	if err != nil {
+		return failed(err, "ask for template %s to be built", id)
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/config"
+)
+
+// drainTimeout is how long requests, connections and jobs may take to finish after a signal.
+const drainTimeout = 20 * time.Second
+
+func newServeCommand(s streams, h hooks) *cobra.Command {
+	var configPath, logFormat string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long: "Run the service: the webhook endpoint, the API, the gateway and the jobs that make, keep and remove previews.\n" +
+			"It needs root, a Docker engine, and nothing else: without database_url_file it runs its own state database.",
+		Example: "  mayfly serve --config /etc/mayfly/mayfly.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(configPath)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, newLogger(s, logFormat, verbose), h)
+		},
+	}
+	cmd.Flags().StringVarP(&configPath, "config", "c", "mayfly.yaml", "configuration file")
+	cmd.Flags().StringVar(&logFormat, "log-format", "text", "text or json")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+func newLogger(s streams, format string, verbose bool) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		opts.Level = slog.LevelDebug
+	}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(s.err, opts))
+	}
+	return slog.New(slog.NewTextHandler(s.err, opts))
+}
+
+// serve runs until ctx ends, then stops in order: no new requests and connections, no new jobs, and what runs may finish.
+func serve(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) error {
+	d, err := open(ctx, c, logger, h)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+
+	apiListener, err := listen(ctx, c.Listen, "listen")
+	if err != nil {
+		return err
+	}
+	gatewayListener, err := listen(ctx, c.Gateway.Listen, "gateway.listen")
+	if err != nil {
+		_ = apiListener.Close()
+		return err
+	}
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	var background sync.WaitGroup
+	background.Go(func() { d.watcher.Run(runCtx) })
+
+	if err := d.queue.Start(ctx); err != nil {
+		return err
+	}
+	// The queue's periodic jobs begin when a leader is elected, which can take a while after a crash.
+	background.Go(func() { d.repair(runCtx) })
+
+	server := &http.Server{Handler: d.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	failed := make(chan error, 2)
+	background.Go(func() {
+		if err := server.Serve(apiListener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	})
+	background.Go(func() {
+		if err := d.gateway.Serve(runCtx, gatewayListener); err != nil && runCtx.Err() == nil {
+			failed <- err
+		}
+	})
+	logger.InfoContext(ctx, "mayfly serves", "version", version, "api", apiListener.Addr().String(), "gateway", gatewayListener.Addr().String(),
+		"pool", d.pool.Describe().Driver, "projects", len(c.Projects()))
+
+	select {
+	case <-ctx.Done():
+		logger.InfoContext(ctx, "stopping")
+	case err = <-failed:
+		logger.ErrorContext(ctx, "a listener failed", "error", err)
+	}
+	stopCtx, stopCancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer stopCancel()
+	err = errors.Join(err, d.stop(stopCtx, server))
+	cancel(nil)
+	background.Wait()
+	return err
+}
+
+func listen(ctx context.Context, address, key string) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "listen on %s: %w", address, err).
+			WithHint("another process may use the port; %s in the configuration sets another", key)
+	}
+	return listener, nil
+}
