@@ -3,6 +3,7 @@ package sanitize
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mayflydb/mayfly"
@@ -112,8 +113,12 @@ func newBinder(r *Rules, tables []Table, key []byte) *binder {
 
 func tablePath(t *Table) string { return t.Schema + "." + t.Name }
 
+// problem notes a problem, once: partitions share the name and the rules of their table.
 func (b *binder) problem(at position, hint, format string, args ...any) {
-	b.problems = append(b.problems, problem{where: b.rules.where(at), text: fmt.Sprintf(format, args...), hint: hint})
+	p := problem{where: b.rules.where(at), text: fmt.Sprintf(format, args...), hint: hint}
+	if !slices.Contains(b.problems, p) {
+		b.problems = append(b.problems, p)
+	}
 }
 
 // rule returns what the rules say about a table by name: about itself, or about the partitioned table it belongs to.
@@ -306,7 +311,7 @@ func (b *binder) bindColumn(m *TableMasker, t *target, s *spec, at position) {
 		if errors.As(err, &r) {
 			hint = r.hint
 		}
-		b.problem(at, hint, "%s cannot be used for %s: %s", s.mask, t.path, err)
+		b.problem(at, hint, "%s cannot be used for %s: %s", s.mask, t.shown, err)
 		return
 	}
 	column := ColumnPlan{Column: t.column.Name, Type: t.column.Type, Transformer: s.mask, Rule: b.rules.where(at)}
@@ -348,7 +353,7 @@ func uniqueHint(t *target) string {
 	case familyInteger:
 		return "use number, or keep if the values are meaningless by themselves"
 	case familyText:
-		return "use email, phone, username, url or token with at least 12 digits, and a column of that length"
+		return "use email, phone, username, url or token with at least 10 digits, and a column of that length"
 	case familyUUID:
 		return "use token"
 	default:
@@ -375,20 +380,24 @@ func (b *binder) checkUnused() {
 
 // checkDomains refuses a domain that is named in the rules and does not map one value to one result everywhere.
 func (b *binder) checkDomains() {
-	first := map[string]*boundColumn{}
+	first := map[string]domainUse{}
 	for _, c := range b.ordered {
-		if c.spec.domain == "" {
-			continue
+		uses := []domainUse{{spec: c.spec, mapping: c.binding.mapping, where: c.target.shown + " (" + c.describe() + ")"}}
+		for _, inner := range c.binding.inner {
+			inner.where = c.target.shown + " " + inner.where
+			uses = append(uses, inner)
 		}
-		before := first[c.spec.domain]
-		if before == nil {
-			first[c.spec.domain] = c
-			continue
-		}
-		if c.binding.mapping != before.binding.mapping {
-			b.problem(c.spec.at, "use the same transformer and parameters in a domain, and for token a length that fits all of its columns",
-				"domain %s gives different results in %s (%s) and %s (%s)", c.spec.domain,
-				before.target.path, before.describe(), c.target.path, c.describe())
+		for _, use := range uses {
+			if use.spec.domain == "" {
+				continue
+			}
+			before, found := first[use.spec.domain]
+			if !found {
+				first[use.spec.domain] = use
+			} else if use.mapping != before.mapping {
+				b.problem(use.spec.at, "use the same transformer and parameters in a domain, and for token a length that fits all of its columns",
+					"domain %s gives different results in %s and %s", use.spec.domain, before.where, use.where)
+			}
 		}
 	}
 }
@@ -415,13 +424,13 @@ func (b *binder) checkReference(c *boundColumn, ref string) {
 		// Not among the tables that hold rows: there is nothing that a value could point at.
 	case !table.rows:
 		b.problem(c.spec.at, fmt.Sprintf("use rows: none for both tables, or null for %s if it may be NULL", c.target.column.Name),
-			"%s refers to %s, whose rows are not taken", c.target.path, ref)
+			"%s refers to %s, whose rows are not taken", c.target.shown, ref)
 	case other == nil:
 		// A generated column: it follows from columns of its own table.
 	case c.binding.keep && other.binding.keep:
 	case c.binding.mapping != other.binding.mapping || c.spec.domainOrDefault() != other.spec.domainOrDefault():
 		b.problem(c.spec.at, "use the same transformer, parameters and domain for both, or keep both",
-			"%s (%s) refers to %s (%s): the foreign key would not hold", c.target.path, c.describe(), ref, other.describe())
+			"%s (%s) refers to %s (%s): the foreign key would not hold", c.target.shown, c.describe(), ref, other.describe())
 	}
 }
 

@@ -130,7 +130,9 @@ const nameLength = 63
 // target is a column as a transformer sees it.
 type target struct {
 	// path is "schema.table.column".
-	path   string
+	path string
+	// shown is the path in errors: partitions go by the name of their table.
+	shown  string
 	column *Column
 	family family
 	base   string
@@ -146,7 +148,12 @@ func newTarget(t *Table, c *Column) *target {
 	if base == "name" && limit == 0 {
 		limit = nameLength
 	}
+	shown := tablePath(t)
+	if t.PartitionOf != "" {
+		shown = t.PartitionOf
+	}
 	return &target{
+		shown:  shown + "." + c.Name,
 		path:   t.Schema + "." + t.Name + "." + c.Name,
 		column: c,
 		family: familyOf(c),

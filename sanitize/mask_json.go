@@ -113,6 +113,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 		}
 	}
 	leaves := make([]jsonLeaf, len(a.paths))
+	var inner []domainUse
 	var mapping strings.Builder
 	mapping.WriteString("json default " + a.text("default"))
 	for i := range a.paths {
@@ -122,6 +123,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 			return binding{}, err
 		}
 		leaves[i] = leaf
+		inner = append(inner, domainUse{spec: r.spec, mapping: leaf.bind.mapping, where: r.path + " (" + r.spec.mask + ")"})
 		fmt.Fprintf(&mapping, " %q: %s in %q", r.path, leaf.bind.mapping, r.spec.domainOrDefault())
 	}
 	rules, redact := a.paths, a.text("default") == "redact"
@@ -138,6 +140,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 		},
 		escape:  true,
 		mapping: mapping.String(),
+		inner:   inner,
 	}, nil
 }
 

@@ -226,9 +226,9 @@ func redactBytes(dst, value []byte) []byte {
 	return dst
 }
 
-// uniqueBits is how many keyed bits a result needs on a unique column: with 2^60 possible results, the chance that any
-// two of a million values collide is below one in a million.
-const uniqueBits = 60
+// uniqueBits is how many keyed bits a result needs on a unique column: with 2^50 possible results, the chance that any
+// two of a million values collide is below one in two thousand. A collision is not silent: the unique index refuses it.
+const uniqueBits = 50
 
 func tokenKind() kind {
 	return kind{

@@ -173,11 +173,10 @@ func (p *ruleParser) scalar(n ast.Node, what string) (string, error) {
 	case *ast.LiteralNode:
 		return n.Value.Value, nil
 	case *ast.NullNode:
-		text := n.GetToken().Value
-		if text != "null" && text != "~" {
+		if n.GetToken().Type == token.ImplicitNullType {
 			return "", errorAt(positionOf(n), "%s is missing", what)
 		}
-		return text, nil
+		return "null", nil // also written ~
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		return n.GetToken().Value, nil
 	case *ast.AnchorNode, *ast.AliasNode:

@@ -27,8 +27,8 @@ func (p proposal) yaml() string {
 	return text
 }
 
-// propose guesses a transformer from the name and the type. It errs on the side of masking: a guess only ever keeps types
-// that cannot hold a text.
+// propose guesses a transformer from the name and the type. It errs on the side of masking: types that can hold a text are
+// kept only where nothing else fits, and then marked.
 func propose(c *Column) proposal {
 	t := newTarget(&Table{}, c)
 	p := proposeByType(t)
@@ -63,6 +63,9 @@ func proposeByType(t *target) proposal {
 	case familyUUID:
 		return proposal{mask: "keep", unsure: !key}
 	case familyJSON:
+		if c.Unique {
+			return orNull(c)
+		}
 		return proposal{mask: "json", params: ", default: redact", unsure: true}
 	case familyInet:
 		if c.Unique {
@@ -134,12 +137,16 @@ func proposeText(t *target) proposal {
 	needsKey := t.column.Unique || t.column.PrimaryKey || len(t.column.References) > 0
 	k := findKind(p.mask)
 	if needsKey && !k.unique {
-		return proposal{mask: "token", unsure: true}
+		p = proposal{mask: "token", unsure: true}
+		k = findKind(p.mask)
 	}
 	// A transformer that would be refused here is no proposal.
 	if b, err := k.bind(proposalArguments(k, p), t, make([]byte, MinKeyLength)); err != nil || needsKey && !b.unique {
-		if needsKey {
+		if len(t.column.References) > 0 {
 			return proposal{mask: "keep", unsure: true}
+		}
+		if needsKey {
+			return orNull(t.column)
 		}
 		return proposal{mask: "redact", unsure: true}
 	}

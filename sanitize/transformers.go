@@ -61,6 +61,15 @@ type binding struct {
 	// mapping identifies what is done to a value, apart from the domain: two columns with equal mappings and domains
 	// give equal results for equal values.
 	mapping string
+	// inner are the uses of transformers inside of this one.
+	inner []domainUse
+}
+
+// domainUse is one place where values of a domain are mapped.
+type domainUse struct {
+	spec    *spec
+	mapping string
+	where   string // for errors
 }
 
 // kind is one transformer.

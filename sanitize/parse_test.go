@@ -1,0 +1,129 @@
+package sanitize_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+// parseRefusals are files that are not rules.
+func parseRefusals() []struct{ name, text string } {
+	column := func(s string) string { return "version: 1\ntables:\n  public.t:\n    columns:\n      c: " + s + "\n" }
+	return []struct{ name, text string }{
+		{"empty", ""},
+		{"only a comment", "# nothing\n"},
+		{"not YAML", "version: [1\n"},
+		{"a tab", "version: 1\ntables:\n\tpublic.t: {rows: none}\n"},
+		{"two documents", "version: 1\n---\nversion: 1\n"},
+		{"a list", "- version: 1\n"},
+		{"no version", "tables: {public.t: {rows: none}}\n"},
+		{"another version", "version: 2\n"},
+		{"an unknown key", "version: 1\ntabels: {}\n"},
+		{"an unknown key like no other", "version: 1\nfrobnicate: {}\n"},
+		{"a key twice", "version: 1\ntables:\n  public.t: {rows: none}\n  public.t: {rows: none}\n"},
+		{"a table without schema", "version: 1\ntables: {customers: {rows: none}}\n"},
+		{"an unknown key of a table", "version: 1\ntables: {public.t: {colums: {a: keep}}}\n"},
+		{"rows that are not none", "version: 1\ntables: {public.t: {rows: some}}\n"},
+		{"rows and columns", "version: 1\ntables: {public.t: {rows: none, columns: {a: keep}}}\n"},
+		{"a table that says nothing", "version: 1\ntables: {public.t: {}}\n"},
+		{"a table that is text", "version: 1\ntables: {public.t: none}\n"},
+		{"an unknown transformer", column("emial")},
+		{"no transformer", column("")},
+		{"a list of transformers", column("[email, redact]")},
+		{"an unknown parameter", column("{mask: email, domian: x}")},
+		{"a parameter of another transformer", column("{mask: email, country: keep}")},
+		{"a misspelt mask", column("{maks: email}")},
+		{"no mask", column("{domain: x}")},
+		{"a wrong choice", column("{mask: phone, country: remove}")},
+		{"a wrong number", column("{mask: token, length: 0}")},
+		{"a number that is text", column("{mask: token, length: many}")},
+		{"static without a value", column("static")},
+		{"static with null", column("{mask: static, value: null}")},
+		{"a wrong boolean", column("{mask: static, value: x, replace_null: maybe}")},
+		{"a domain where no key is used", column("{mask: redact, domain: x}")},
+		{"an empty domain", column("{mask: email, domain: ''}")},
+		{"an anchor", column("&a email")},
+		{"an alias", "version: 1\ntables:\n  public.t:\n    columns:\n      a: &x email\n      b: *x\n"},
+		{"a merge key", column("{<<: {mask: email}}")},
+		{"a tag", column("!!str email")},
+		{"a path without $", column("{mask: json, paths: {email: email}}")},
+		{"a path with an index", column("{mask: json, paths: {'$.a[0]': email}}")},
+		{"a path that ends with ..", column("{mask: json, paths: {'$..': email}}")},
+		{"paths that are a list", column("{mask: json, paths: [email]}")},
+		{"json in json", column("{mask: json, paths: {$.a: json}}")},
+		{"an unknown transformer in a path", column("{mask: json, paths: {$.a: mail}}")},
+		{"defaults that are a mapping", "version: 1\ndefaults: {match: x}\n"},
+		{"a default without match", "version: 1\ndefaults: [{mask: keep}]\n"},
+		{"a default without mask", "version: 1\ndefaults: [{match: '*.*.a'}]\n"},
+		{"a misspelt match", "version: 1\ndefaults: [{mach: '*.*.a', mask: keep}]\n"},
+		{"a pattern without schema", "version: 1\ndefaults: [{match: '*.created_at', mask: keep}]\n"},
+		{"a default that keeps everything", "version: 1\ndefaults: [{match: '*.*.*', mask: keep}]\n"},
+		{"a default that keeps a schema", "version: 1\ndefaults: [{match: 'public.*.*', mask: keep}]\n"},
+		{"a type that is kept", "version: 1\ntypes: {varchar: keep}\n"},
+		{"an unknown type that is kept", "version: 1\ntypes: {public.mood: keep}\n"},
+	}
+}
+
+func TestParseRefusals(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	for _, c := range parseRefusals() {
+		rules, err := sanitize.Parse("sanitize.yaml", []byte(c.text))
+		if err == nil || rules != nil || mayfly.ErrorCode(err) != mayfly.CodeInvalid {
+			t.Errorf("%s: rules %v, error %v", c.name, rules, err)
+			continue
+		}
+		fmt.Fprintf(&out, "== %s\n%v\n", c.name, err)
+		if hint := mayfly.ErrorHint(err); hint != "" {
+			fmt.Fprintf(&out, "-- %s\n", hint)
+		}
+	}
+	golden(t, "parse_refusals.golden", out.String())
+}
+
+func TestParseAcceptsWhatPeopleWrite(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"version: 1",
+		"version: 1\ntables: {public.t: {columns: {a: null, b: ~, c: \"null\", null: keep, 'on': keep, 7: keep}}}",
+		"---\nversion: 1 # one\ntypes:\n  varchar: redact\n  key: keep\n",
+		"version: 1\r\ntables:\r\n  public.t:\r\n    rows: none\r\n",
+		"version: 1\ntables:\n  \"public.Odd Table\":\n    columns:\n      \"Odd: Column\": {mask: static, value: |\n        two\n        lines\n        }\n",
+	} {
+		rules, err := sanitize.Parse("sanitize.yaml", []byte(text))
+		if strings.Contains(text, "two") {
+			continue // block scalars inside flow mappings are not YAML; either answer will do, a panic will not
+		}
+		if err != nil || rules == nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := sanitize.Parse("big.yaml", make([]byte, 9<<20)); mayfly.ErrorCode(err) != mayfly.CodeInvalid {
+		t.Errorf("a file of 9 MiB: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(shopRules)
+	for _, c := range parseRefusals() {
+		f.Add(c.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		rules, err := sanitize.Parse("f.yaml", []byte(text))
+		if (rules == nil) == (err == nil) {
+			t.Fatalf("rules %v, error %v", rules, err)
+		}
+		if err != nil {
+			var e *mayfly.Error
+			if !errors.As(err, &e) || e.Code != mayfly.CodeInvalid || !strings.HasPrefix(e.Message, "f.yaml:") {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		_, _ = rules.Plan(shopTables(), testKey)
+	})
+}
