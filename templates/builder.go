@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,7 +197,7 @@ func (r *run) check() error {
 		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking rules", r.req.Project.Name)
 	case len(r.req.Key) < sanitize.MinKeyLength:
 		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking key of %d bytes or more", r.req.Project.Name, sanitize.MinKeyLength)
-	case pg.Database == "" || strings.HasPrefix(pg.Database, "template") && len(pg.Database) == len("template0"):
+	case pg.Database == "" || pg.Database == "template0" || pg.Database == "template1":
 		return mayfly.Errorf(mayfly.CodeInvalid, "the database name %q is not usable", pg.Database).WithHint("set postgres.database to what the application calls it")
 	case pg.Owner == "" || pg.Owner == cluster.AdminRole || strings.HasPrefix(pg.Owner, "pg_"):
 		return mayfly.Errorf(mayfly.CodeInvalid, "the role name %q is not usable", pg.Owner).WithHint("set postgres.owner to the application's role")
@@ -211,11 +212,8 @@ func (r *run) connect(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.report().Source = r.source.describe()
-	wanted, sourceMajor := r.req.Project.Postgres.Major, r.source.major()
-	if wanted == 0 {
-		wanted = sourceMajor
-	}
-	if r.image, err = r.engine.Image(ctx, r.req.Project.Postgres.Image, wanted); err != nil {
+	sourceMajor := r.source.major()
+	if r.image, err = r.findImage(ctx, sourceMajor); err != nil {
 		return "", fmt.Errorf("find an image for the template: %w", err)
 	}
 	r.result.Image, r.report().Image, r.report().Major = r.image, r.image.ID, r.image.Major
@@ -224,6 +222,25 @@ func (r *run) connect(ctx context.Context) (string, error) {
 			WithHint("set postgres.major to %d or newer: an older server cannot take a newer one's dump", sourceMajor)
 	}
 	return "PostgreSQL " + r.report().Source.ServerVersion, nil
+}
+
+// newestMajor is the newest version that is looked for when the project does not say which one to use.
+const newestMajor = 18
+
+// findImage returns the image that the project names; or else one of the source's version or the nearest newer one.
+func (r *run) findImage(ctx context.Context, sourceMajor int) (driver.Image, error) {
+	pg := r.req.Project.Postgres
+	if pg.Major != 0 || pg.Image != "" {
+		return r.engine.Image(ctx, pg.Image, cmp.Or(pg.Major, sourceMajor))
+	}
+	image, err := r.engine.Image(ctx, "", sourceMajor)
+	for major := sourceMajor + 1; mayfly.ErrorCode(err) == mayfly.CodeImageUnavailable && major <= newestMajor; major++ {
+		var newer driver.Image
+		if newer, err = r.engine.Image(ctx, "", major); err == nil {
+			return newer, nil
+		}
+	}
+	return image, err
 }
 
 // planEarly binds the rules before anything is made, if the source can tell its columns now.

@@ -32,6 +32,7 @@ func ParseCopy(statement string) (CopyTarget, error) {
 		}
 		p.token(") ")
 	}
+	p.rest = strings.TrimPrefix(p.rest, " ") // without columns pg_dump leaves two spaces
 	p.token("FROM stdin;")
 	if p.failed || strings.TrimSpace(p.rest) != "" {
 		return CopyTarget{}, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive has a COPY statement that cannot be understood: %.200q", statement)
