@@ -148,9 +148,8 @@ func TestHandler(t *testing.T) {
 				t.Errorf("a refused delivery was stored: %+v", b.inbox.stored)
 			}
 			var problem struct {
-				Status int
-				Code   mayfly.Code
-				Hint   string
+				Status int         `json:"status"`
+				Code   mayfly.Code `json:"code"`
 			}
 			if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil || problem.Status != tt.status || problem.Code != tt.code {
 				t.Errorf("problem %s (%v), want status %d and code %q", w.Body, err, tt.status, tt.code)
@@ -189,7 +188,10 @@ func TestHandlerTakesADeliveryOnce(t *testing.T) {
 	opened := string(fixture(t, "pull_request.opened.json"))
 	for i, want := range []string{"accepted", "repeated", "repeated"} {
 		w := b.serve(request("s", "pull_request", "same", "application/json", opened))
-		var ack struct{ Status, Delivery string }
+		var ack struct {
+			Status   string `json:"status"`
+			Delivery string `json:"delivery"`
+		}
 		if err := json.Unmarshal(w.Body.Bytes(), &ack); err != nil || w.Code != 202 || ack.Status != want || ack.Delivery != "same" {
 			t.Errorf("delivery %d: %d %s (%v), want 202 %q", i, w.Code, w.Body, err, want)
 		}

@@ -40,7 +40,8 @@ func (c *objectCache) get(key string) ([]byte, bool) {
 		return nil, false
 	}
 	c.order.MoveToFront(element)
-	return bytes.Clone(element.Value.(*object).content), true //nolint:forcetypeassert // only objects are put in
+	o, _ := element.Value.(*object) // nothing else is put in
+	return bytes.Clone(o.content), true
 }
 
 // put keeps content, which the caller must not change afterwards.
@@ -53,8 +54,7 @@ func (c *objectCache) put(key string, content []byte) {
 	c.byKey[key] = c.order.PushFront(&object{key: key, content: content})
 	c.size += len(key) + len(content)
 	for c.size > c.limit {
-		oldest := c.order.Back()
-		o := c.order.Remove(oldest).(*object) //nolint:forcetypeassert // only objects are put in
+		o, _ := c.order.Remove(c.order.Back()).(*object) // nothing else is put in
 		delete(c.byKey, o.key)
 		c.size -= len(o.key) + len(o.content)
 	}
@@ -90,8 +90,8 @@ func (c *pageCache) put(path, etag string, r response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.byPath[path]; !ok && len(c.byPath) >= c.limit {
-		for any := range c.byPath { // which one hardly matters: a miss costs one request
-			delete(c.byPath, any)
+		for some := range c.byPath { // which one hardly matters: a miss costs one request
+			delete(c.byPath, some)
 			break
 		}
 	}

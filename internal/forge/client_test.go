@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -318,7 +319,7 @@ func TestUnavailable(t *testing.T) {
 	for _, status := range []int{500, 502, 503} {
 		b.server.FailNext(1, status)
 		_, err := b.client.PullRequest(ctx, b.repo.ID(), 1)
-		wantCode(t, fmt.Sprint(status), err, mayfly.CodeForgeUnavailable)
+		wantCode(t, strconv.Itoa(status), err, mayfly.CodeForgeUnavailable)
 	}
 	b.server.FailNext(1, http.StatusForbidden)
 	err := b.client.SetStatus(ctx, b.repo.ID(), strings.Repeat("1", 40), forge.Status{State: forge.StatusPending})

@@ -17,7 +17,7 @@ import (
 
 // RateLimited is in the chain of an error when GitHub takes no more requests for now. A job that gets it should sleep
 // until Until instead of counting an attempt. The *mayfly.Error around it has CodeForgeUnavailable.
-type RateLimited struct {
+type RateLimited struct { //nolint:errname // it says what happened; RateLimitedError would say it twice
 	Until time.Time
 }
 
@@ -29,7 +29,7 @@ func (e *RateLimited) Error() string {
 // Refused is in the chain of an error when GitHub does not take Mayfly's credentials (401) or they do not allow the
 // request (403). Trying again helps only after somebody changed something. The *mayfly.Error around it has
 // CodeForgeUnavailable.
-type Refused struct {
+type Refused struct { //nolint:errname // as RateLimited
 	Status int
 }
 
@@ -104,15 +104,15 @@ func permissionHint(header http.Header) string {
 func githubMessage(reply *http.Response) string {
 	var e *github.ErrorResponse
 	if errors.As(github.CheckResponse(reply), &e) && e.Message != "" {
-		message := e.Message
+		parts := []string{e.Message}
 		for _, detail := range e.Errors {
 			if detail.Message != "" {
-				message += "; " + detail.Message
+				parts = append(parts, detail.Message)
 			} else if detail.Field != "" {
-				message += "; " + detail.Field + " " + detail.Code
+				parts = append(parts, detail.Field+" "+detail.Code)
 			}
 		}
-		return clip(oneLine(message), 300)
+		return clip(oneLine(strings.Join(parts, "; ")), 300)
 	}
 	return http.StatusText(reply.StatusCode)
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"net/http"
 	"path"
 	"regexp"
@@ -310,7 +309,7 @@ func (r *reader) blob(ctx context.Context, sha string) ([]byte, error) {
 
 // blobID returns the id that Git gives to content, in hexadecimal digits.
 func blobID(digits int, content []byte) string {
-	var h hash.Hash = sha1.New() //nolint:gosec // see the import
+	h := sha1.New() //nolint:gosec // see the import
 	if digits == hex.EncodedLen(sha256.Size) {
 		h = sha256.New()
 	}

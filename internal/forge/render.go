@@ -2,6 +2,7 @@ package forge
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -270,7 +271,7 @@ func timeline(b *strings.Builder, steps []CommentStep, show detail) {
 		if s.Detail != "" {
 			name += " (" + prose(s.Detail, show.name) + ")"
 		}
-		took := fmt.Sprintf("%d", s.Took.Milliseconds())
+		took := strconv.FormatInt(s.Took.Milliseconds(), 10)
 		switch {
 		case s.Running:
 			took = "…"

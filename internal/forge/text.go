@@ -15,6 +15,12 @@ func clip(s string, n int) string {
 	return strings.TrimRightFunc(string(runes[:n-1]), unicode.IsSpace) + "…"
 }
 
+// cut drops what is far beyond the first n characters of s, so that huge text is not worked on only to be clipped.
+func cut(s string, n int) string {
+	const bytesEach = 16 // four for a character, and some for white space and what does not print
+	return s[:min(len(s), n*bytesEach)]
+}
+
 // oneLine makes s one line of visible text: runs of white space become one space, and control and format characters
 // (which could reverse or hide text) go.
 func oneLine(s string) string {
@@ -44,7 +50,7 @@ const zeroWidthSpace = "\u200b"
 // prose makes foreign text safe inside a line of Markdown: nothing in it is markup, HTML, a mention, a reference to an
 // issue, or a link.
 func prose(s string, limit int) string {
-	s = clip(oneLine(s), limit)
+	s = clip(oneLine(cut(s, limit)), limit)
 	s = strings.NewReplacer(
 		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "~", `\~`, "$", `\$`,
 		"<", "&lt;", ">", "&gt;", "&", "&amp;", "|", "&#124;",
@@ -78,7 +84,7 @@ func breakWords(s string, words ...string) string {
 // code makes foreign text a code span, which is also safe in the cell of a table. Mentions and references do not work in
 // code. Text with a backtick or a pipe, which would need rules of their own, becomes prose.
 func code(s string, limit int) string {
-	s = clip(oneLine(s), limit)
+	s = clip(oneLine(cut(s, limit)), limit)
 	if s == "" {
 		return ""
 	}
@@ -90,7 +96,7 @@ func code(s string, limit int) string {
 
 // fence makes foreign text a code block whose fence is longer than any run of backticks in the text.
 func fence(language, s string, limit int) string {
-	s = strings.Trim(clip(visible(s, true), limit), "\n")
+	s = strings.Trim(clip(visible(cut(s, limit), true), limit), "\n")
 	longest, run := 0, 0
 	for _, r := range s {
 		if r != '`' {

@@ -195,7 +195,9 @@ const maxComment = 65536
 
 // commentText reads the text of a comment, or answers why not.
 func commentText(w http.ResponseWriter, r *http.Request) (string, bool) {
-	var body struct{ Body string }
+	var body struct {
+		Body string `json:"body"`
+	}
 	if json.NewDecoder(r.Body).Decode(&body) != nil {
 		fail(w, http.StatusBadRequest, "Problems parsing JSON")
 		return "", false

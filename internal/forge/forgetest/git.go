@@ -178,14 +178,6 @@ func (g *gitRepository) forget(ctx context.Context, refs ...string) error {
 	return err
 }
 
-// setRef points ref at sha.
-func (g *gitRepository) setRef(ctx context.Context, ref, sha string) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, err := g.run(ctx, nil, "", "update-ref", ref, sha)
-	return err
-}
-
 // treeLine is one line of git ls-tree.
 type treeLine struct {
 	mode, kind, sha, path string

@@ -3,6 +3,7 @@ package forgetest
 import (
 	"fmt"
 	"hash/fnv"
+	"strconv"
 	"time"
 )
 
@@ -21,7 +22,7 @@ func account(login, kind string) object {
 	return object{
 		"login": login, "id": int64(h.Sum32()), "type": kind, "site_admin": false,
 		"url": "https://api.github.com/users/" + login, "html_url": "https://github.com/" + login,
-		"avatar_url": "https://avatars.githubusercontent.com/u/" + fmt.Sprint(h.Sum32()), "gravatar_id": "",
+		"avatar_url": "https://avatars.githubusercontent.com/u/" + strconv.FormatUint(uint64(h.Sum32()), 10), "gravatar_id": "",
 	}
 }
 
