@@ -2,14 +2,11 @@ package gateway_test
 
 import (
 	"bytes"
-	"context"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
-	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/gateway"
 )
 
@@ -102,86 +99,3 @@ func TestSlowStartupIsClosed(t *testing.T) {
 		}
 	}
 }
-
-// nowhere is a world without previews.
-type nowhere struct{}
-
-func (nowhere) Preview(context.Context, string) (*mayfly.Preview, error) {
-	return nil, mayfly.Errorf(mayfly.CodeNotFound, "none")
-}
-
-func (n nowhere) AwaitConnectable(ctx context.Context, name string) (*mayfly.Preview, error) {
-	return n.Preview(ctx, name)
-}
-func (nowhere) Progress(context.Context, string) string { return "" }
-func (nowhere) Touch(context.Context, string)           {}
-func (nowhere) Dial(context.Context, string) (net.Conn, error) {
-	return nil, io.ErrUnexpectedEOF
-}
-
-// FuzzStartup feeds the gateway what strangers may send. It must neither panic nor hang nor dial.
-func FuzzStartup(f *testing.F) {
-	for _, input := range garbage() {
-		f.Add(input)
-	}
-	f.Add(startupPacket(version30, "user", "app", "database", "shop-pr-42", "replication", "off", "options", "-c a=b"))
-	f.Add(startupPacket(version32, "user", "mayfly_admin", "_pq_.x", ""))
-	f.Add(append([]byte{0, 0, 0, 8, 4, 210, 22, 48}, startupPacket(version30, "user", "app")...))
-	f.Fuzz(func(t *testing.T, input []byte) {
-		g := gateway.New(gateway.Options{Previews: nowhere{}, Dialer: nowhere{}, AllowPlaintext: true, StartupTimeout: time.Minute})
-		listener := newPipeListener()
-		served := make(chan error, 1)
-		go func() { served <- g.Serve(context.Background(), listener) }()
-		client := listener.dial()
-		go func() {
-			_, _ = client.Write(input)
-			_ = client.Close()
-		}()
-		answer, _ := io.ReadAll(client)
-		if bytes.HasPrefix(answer, []byte{'R'}) {
-			t.Errorf("the gateway asked for a password: %q", answer)
-		}
-		if err := g.Shutdown(context.Background()); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-}
-
-// pipeListener hands out one end of a pipe for each dial.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipeListener) dial() net.Conn {
-	client, server := net.Pipe()
-	l.conns <- server
-	return client
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.conns:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	select {
-	case <-l.closed:
-	default:
-		close(l.closed)
-	}
-	return nil
-}
-
-func (*pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }

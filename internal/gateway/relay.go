@@ -191,7 +191,10 @@ func (f *framing) feed(p []byte) {
 			}
 			f.status = 0
 			f.left = int(binary.BigEndian.Uint32(f.header[1:])) - 4
-			f.lost = f.left < 0
+			if f.left < 0 {
+				f.lost = true
+				return
+			}
 		}
 		n := min(f.left, len(p))
 		if n > 0 && f.header[0] == typeReady {
