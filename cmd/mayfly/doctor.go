@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/config"
+	"github.com/mayflydb/mayfly/internal/forge"
+	"github.com/mayflydb/mayfly/provisioner/cow"
+	"github.com/mayflydb/mayfly/provisioner/docker"
+	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+// finding is one line of what doctor says.
+type finding struct {
+	Check  string `json:"check"`
+	Status string `json:"status"` // "ok", "warning" or "error"
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+func newDoctorCommand(s streams) *cobra.Command {
+	var configPath string
+	out := format("table")
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check what the service needs, with a fix for what is missing",
+		Long: "Check the configuration, the engine, the images, the pool (what storage is chosen, why, and what it costs), the state\n" +
+			"database, masking rules and keys, and access to GitHub. It changes nothing. Exit code 1 if anything is an error.",
+		Example: "  mayfly doctor --config /etc/mayfly/mayfly.yaml", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			findings := diagnose(cmd.Context(), configPath)
+			if err := printFindings(s, out, findings); err != nil {
+				return err
+			}
+			for _, f := range findings {
+				if f.Status == "error" {
+					return errors.New("something is wrong; see above")
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&configPath, "config", "c", "mayfly.yaml", "configuration file")
+	addFormat(cmd, &out)
+	return cmd
+}
+
+func printFindings(s streams, out format, findings []finding) error {
+	if out == "json" {
+		return printJSON(s.out, findings)
+	}
+	for _, f := range findings {
+		fmt.Fprintf(s.out, "%-8s %-14s %s\n", f.Status, f.Check, f.Detail)
+		if f.Fix != "" {
+			fmt.Fprintf(s.out, "%-8s %-14s fix: %s\n", "", "", f.Fix)
+		}
+	}
+	return nil
+}
+
+func failed(check string, err error) finding {
+	return finding{Check: check, Status: "error", Detail: err.Error(), Fix: mayfly.ErrorHint(err)}
+}
+
+func ok(check, format string, args ...any) finding {
+	return finding{Check: check, Status: "ok", Detail: fmt.Sprintf(format, args...)}
+}
+
+func diagnose(ctx context.Context, configPath string) []finding {
+	c, err := config.Load(configPath)
+	if err != nil {
+		return []finding{failed("configuration", err)}
+	}
+	findings := []finding{ok("configuration", "%s: %d projects, data in %s", configPath, len(c.Projects()), c.DataDir)}
+	if os.Geteuid() != 0 {
+		findings = append(findings, finding{Check: "user", Status: "error", Detail: "not root: the pool cannot be mounted", Fix: "run as root, or in the service's container"})
+	}
+	findings = append(findings, diagnosePool(ctx, c)...)
+	findings = append(findings, diagnoseEngine(ctx, c)...)
+	findings = append(findings, diagnoseState(ctx, c), diagnosePsql())
+	for _, p := range c.Projects() {
+		findings = append(findings, diagnoseProject(ctx, c, p)...)
+	}
+	return findings
+}
+
+func diagnosePool(ctx context.Context, c *config.Config) []finding {
+	d, err := cow.Probe(ctx, cow.Options{
+		Dir: filepath.Join(c.DataDir, "pool"), Driver: c.Pool.Driver, SizeBytes: c.Pool.SizeBytes, ReserveBytes: c.Pool.ReserveBytes,
+	})
+	if err != nil {
+		return []finding{failed("pool", err)}
+	}
+	findings := []finding{ok("pool", "%s in %s: %s", d.Driver, d.Dir, d.Why), ok("pool", "cost: %s", d.Cost)}
+	for _, rejected := range d.Rejected {
+		findings = append(findings, ok("pool", "not %s: %s", rejected.Driver, rejected.Why))
+	}
+	for _, warning := range d.Warnings {
+		findings = append(findings, finding{Check: "pool", Status: "warning", Detail: warning})
+	}
+	return findings
+}
+
+func diagnoseEngine(ctx context.Context, c *config.Config) []finding {
+	engine, err := docker.New(docker.Options{
+		Host: c.Engine.Host, RunDir: filepath.Join(c.DataDir, "run"), Installation: "doctor",
+		VolumePath: func(id string) (string, error) { return "", fmt.Errorf("volume %s: %w", id, driver.ErrNotFound) },
+	})
+	if err != nil {
+		return []finding{failed("engine", err)}
+	}
+	defer func() { _ = engine.Close() }()
+	info, err := engine.Probe(ctx)
+	if err != nil {
+		return []finding{failed("engine", err)}
+	}
+	findings := []finding{ok("engine", "%s %s (API %s) at %s", info.Name, info.Version, info.APIVersion, info.Endpoint)}
+	seen := map[string]bool{}
+	for _, p := range c.Projects() {
+		key := fmt.Sprint(p.Postgres.Image, p.Postgres.Major)
+		if seen[key] || p.Postgres.Major == 0 && p.Postgres.Image == "" {
+			continue
+		}
+		seen[key] = true
+		image, err := engine.Image(ctx, p.Postgres.Image, p.Postgres.Major)
+		if err != nil {
+			findings = append(findings, failed("image", err))
+			continue
+		}
+		findings = append(findings, ok("image", "PostgreSQL %d: %s", image.Major, image.Ref))
+	}
+	return findings
+}
+
+func diagnoseState(ctx context.Context, c *config.Config) finding {
+	if c.DatabaseURL == "" {
+		return ok("state", "embedded: a container with its data in %s", filepath.Join(c.DataDir, "state"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return failed("state", mayfly.Errorf(mayfly.CodeStateUnavailable, "the state database does not answer").WithHint("check the URL in database_url_file"))
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var serverVersion string
+	if err := conn.QueryRow(ctx, "show server_version").Scan(&serverVersion); err != nil {
+		return failed("state", err)
+	}
+	return ok("state", "external: PostgreSQL %s", serverVersion)
+}
+
+func diagnosePsql() finding {
+	path, err := exec.LookPath("psql")
+	if err != nil {
+		return finding{Check: "psql", Status: "warning", Detail: "not installed: mayfly psql needs it, the service does not", Fix: "apt-get install postgresql-client"}
+	}
+	return ok("psql", "%s", path)
+}
+
+func diagnoseProject(ctx context.Context, c *config.Config, p mayfly.Project) []finding {
+	check := "project " + p.Name
+	var findings []finding
+	raw, err := os.ReadFile(p.RulesFile)
+	if err == nil {
+		_, err = sanitize.Parse(p.RulesFile, raw)
+	}
+	if err != nil {
+		findings = append(findings, failed(check, err))
+	} else {
+		findings = append(findings, ok(check, "rules: %s", p.RulesFile))
+	}
+	if _, err := c.MaskingKey(p.Name); err != nil {
+		findings = append(findings, failed(check, err))
+	} else {
+		findings = append(findings, ok(check, "masking key is there"))
+	}
+	if p.Repository != "" {
+		findings = append(findings, diagnoseRepository(ctx, c.GitHub, p))
+	}
+	return findings
+}
+
+func diagnoseRepository(ctx context.Context, g *config.GitHub, p mayfly.Project) finding {
+	check := "project " + p.Name
+	opts := forge.Options{BaseURL: g.BaseURL, Token: g.Token, Now: time.Now, Version: version}
+	if g.AppID != 0 {
+		opts.App = &forge.App{ID: g.AppID, PrivateKeyPEM: g.AppKeyPEM}
+	}
+	client, err := forge.New(opts)
+	if err != nil {
+		return failed(check, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	repository, err := client.Repository(ctx, p.Repository)
+	if err != nil {
+		return failed(check, err)
+	}
+	return ok(check, "repository %s (id %d) can be read", repository.FullName, repository.ID)
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/client"
+)
+
+// format is the value of -o.
+type format string
+
+func addFormat(cmd *cobra.Command, f *format) {
+	cmd.Flags().StringVarP((*string)(f), "output", "o", "table", "table or json")
+}
+
+func (f format) check() error {
+	if f != "table" && f != "json" {
+		return usageError{mayfly.Errorf(mayfly.CodeInvalid, "-o %s: the formats are table and json", string(f))}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// table prints rows with aligned columns.
+func table(w io.Writer, header []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	fmt.Fprintln(t, strings.Join(header, "\t"))
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+func previewRows(previews []client.Preview) [][]string {
+	rows := make([][]string, len(previews))
+	for i, p := range previews {
+		template, sha := "", ""
+		if p.Template != nil {
+			template = fmt.Sprintf("v%d", p.Template.Version)
+		}
+		if p.PullRequest != nil {
+			sha = short(p.PullRequest.AppliedSHA)
+		}
+		rows[i] = []string{p.Name, stateText(p), template, sha, age(p.CreatedAt), until(p.ExpiresAt)}
+	}
+	return rows
+}
+
+func stateText(p client.Preview) string {
+	if p.Failure != nil {
+		return p.State + " (" + p.Failure.Code + ")"
+	}
+	return p.State
+}
+
+func short(sha string) string { return sha[:min(len(sha), 7)] }
+
+func age(t time.Time) string { return rough(time.Since(t)) }
+
+func until(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return "in " + rough(time.Until(*t))
+}
+
+// rough prints a duration in its largest unit.
+func rough(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// printPreview shows one preview with its timeline.
+func printPreview(w io.Writer, p *client.Preview) error {
+	fmt.Fprintf(w, "%s   %s\n", p.Name, stateText(*p))
+	if p.PullRequest != nil {
+		fmt.Fprintf(w, "  pull request   %s#%d at %s (applied: %s)\n", p.PullRequest.Repository, p.PullRequest.Number,
+			short(p.PullRequest.HeadSHA), short(p.PullRequest.AppliedSHA))
+	}
+	if p.Template != nil {
+		fmt.Fprintf(w, "  template       v%d\n", p.Template.Version)
+	}
+	fmt.Fprintf(w, "  created        %s ago\n", age(p.CreatedAt))
+	if p.ExpiresAt != nil {
+		fmt.Fprintf(w, "  expires        %s\n", until(p.ExpiresAt))
+	}
+	if p.Failure != nil {
+		fmt.Fprintf(w, "  failure        %s\n", p.Failure.Message)
+		if p.Failure.Hint != "" {
+			fmt.Fprintf(w, "  hint           %s\n", p.Failure.Hint)
+		}
+	}
+	if len(p.Steps) > 0 {
+		fmt.Fprintln(w, "  timeline")
+	}
+	for _, step := range p.Steps {
+		fmt.Fprintln(w, "    "+stepLine(step))
+	}
+	return nil
+}
+
+func stepLine(step client.Step) string {
+	mark := "ok  "
+	switch {
+	case step.Error != "":
+		mark = "FAIL"
+	case step.FinishedAt == nil:
+		mark = "... "
+	}
+	line := fmt.Sprintf("%s %-18s %8.1f ms", mark, step.Name, step.DurationMS)
+	if step.Detail != "" {
+		line += "  " + step.Detail
+	}
+	if step.Error != "" {
+		line += "  " + step.Error
+	}
+	return line
+}
+
+func bytesText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}
