@@ -96,7 +96,7 @@ func (s *Server) Payload(ctx context.Context, d Delivery) ([]byte, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := object{"repository": repo.json(), "organization": account(repo.owner, "Organization"), "sender": account("dev", "User")}
+	o := object{"repository": repo.json(), "organization": organization(repo.owner), "sender": account("dev", "User")}
 	if s.options.AppKey != nil {
 		o["installation"] = object{"id": s.installation(repo.owner), "node_id": "I_1"}
 	}

@@ -26,6 +26,12 @@ func account(login, kind string) object {
 	}
 }
 
+// organization is what payloads have about the owner of a repository.
+func organization(login string) object {
+	a := account(login, "Organization")
+	return object{"login": login, "id": a["id"], "url": "https://api.github.com/orgs/" + login, "avatar_url": a["avatar_url"], "description": nil}
+}
+
 func stamp(t time.Time) any {
 	if t.IsZero() {
 		return nil
