@@ -20,4 +20,18 @@
 // exists it leads to an empty directory; Start points it at the volume, which then must exist.
 //
 // The directory must have the same path on the engine's host and where Mayfly runs.
+//
+// # What a start costs
+//
+// Medians in milliseconds, engine 20.10, two busy cores; create, start, and Postgres accepting after that:
+//
+//	as configured here                                   6    75   25
+//	network "none" without Config.NetworkDisabled        6   165   25
+//	log driver none or local instead of json-file        6    75   25
+//	docker-init as the first process, no tmpfs,
+//	a writable root, no masked paths, no limits          within the noise
+//	without seccomp (never done)                         6    65   25
+//
+// So the hardening is kept whole. Reading a command's output by attaching carries 500 MB/s, writing its input too,
+// which is more than Postgres produces; no pipe through a mounted directory is needed for that.
 package docker

@@ -19,7 +19,10 @@ const tmpBytes = 64 << 20
 // no capabilities, no new privileges, limits. Docker's default seccomp and AppArmor profiles stay in force.
 func hardened(config *container.Config, image imageFacts, limits driver.Limits) *container.HostConfig {
 	config.WorkingDir = "/"
-	config.NetworkDisabled = true
+	// Either way the container has a network namespace of its own, in which nothing leads out. Disabled, it has not even
+	// a loopback that is up, and starting it takes 75 ms instead of 165. Up to PostgreSQL 14, autovacuum depends on the
+	// statistics collector, and that on UDP over the loopback (PostgreSQL 14, src/backend/postmaster/pgstat.c).
+	config.NetworkDisabled = image.major == 0 || image.major >= 15
 	config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
 	// A name without "=" removes the image's variable: the official image sets PGDATA, which would mislead the tools.
 	config.Env = append([]string{"LANG=C.UTF-8", "PGDATA"}, config.Env...)

@@ -31,6 +31,7 @@ type imageFacts struct {
 	major   int
 	user    driver.Owner
 	volumes []string // the image's VOLUME declarations
+	routes  int      // seen in the probing container; must be 0
 }
 
 // Image implements driver.Engine. With ref "", it takes postgres:<major> or mayfly-postgres:<major>, whichever is
@@ -113,10 +114,11 @@ func (e *Engine) probed(ctx context.Context, id string) (imageFacts, error) {
 	}
 }
 
-// probeScript prints the postgres user's numbers and the server's version.
-const probeScript = `id -u postgres && id -g postgres && postgres --version`
+// probeScript prints the postgres user's numbers, the server's version and the number of routes.
+const probeScript = `id -u postgres && id -g postgres && postgres --version && tail -n +2 /proc/net/route | wc -l`
 
-// probe runs a container of the image, as nobody, since the postgres user's number is what it is to find out.
+// probe runs a container of the image, as nobody, since the postgres user's number is what it is to find out. It also
+// makes sure that this engine keeps the promise everything rests on: that such a container has no network.
 func (e *Engine) probe(ctx context.Context, id string) (imageFacts, error) {
 	inspected, err := e.api.ImageInspect(ctx, id)
 	if err != nil {
@@ -142,14 +144,18 @@ func (e *Engine) probe(ctx context.Context, id string) (imageFacts, error) {
 			result.ExitCode, strings.TrimSpace(out.String()+" "+string(result.Stderr))).
 			WithHint("an image needs a postgres user, a shell, and postgres and the client programs on its PATH")
 	}
+	if facts.routes > 0 {
+		return imageFacts{}, mayfly.Errorf(mayfly.CodeEngineUnavailable, "the Docker engine gives containers a network although they are to have none").
+			WithHint("this engine cannot isolate previews; use a standard Docker engine on Linux")
+	}
 	return facts, nil
 }
 
-// parse reads probeScript's output: uid, gid, "postgres (PostgreSQL) 15.18 (Debian …)".
+// parse reads probeScript's output: uid, gid, "postgres (PostgreSQL) 15.18 (Debian …)", routes.
 func (f *imageFacts) parse(out string) error {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 3 {
-		return fmt.Errorf("%d lines instead of 3", len(lines))
+	if len(lines) != 4 {
+		return fmt.Errorf("%d lines instead of 4", len(lines))
 	}
 	uid, errUID := strconv.Atoi(lines[0])
 	gid, errGID := strconv.Atoi(lines[1])
@@ -162,10 +168,11 @@ func (f *imageFacts) parse(out string) error {
 		digits = digits[:i] // "15.18", "19beta1"
 	}
 	major, errMajor := strconv.Atoi(digits)
-	if err := errors.Join(errUID, errGID, errMajor); err != nil {
+	routes, errRoutes := strconv.Atoi(strings.TrimSpace(lines[3]))
+	if err := errors.Join(errUID, errGID, errMajor, errRoutes); err != nil {
 		return err
 	}
-	f.user, f.major = driver.Owner{UID: uid, GID: gid}, major
+	f.user, f.major, f.routes = driver.Owner{UID: uid, GID: gid}, major, routes
 	return nil
 }
 

@@ -79,16 +79,16 @@ func TestImageFacts(t *testing.T) {
 		major int
 		user  driver.Owner
 	}{
-		{"999\n999\npostgres (PostgreSQL) 17.2 (Debian 17.2-1.pgdg120+1)\n", 17, driver.Owner{UID: 999, GID: 999}},
-		{"70\n71\npostgres (PostgreSQL) 18beta1\n", 18, driver.Owner{UID: 70, GID: 71}},
-		{"101\n104\npostgres (PostgreSQL) 13devel\n", 13, driver.Owner{UID: 101, GID: 104}},
+		{"999\n999\npostgres (PostgreSQL) 17.2 (Debian 17.2-1.pgdg120+1)\n0\n", 17, driver.Owner{UID: 999, GID: 999}},
+		{"70\n71\npostgres (PostgreSQL) 18beta1\n0\n", 18, driver.Owner{UID: 70, GID: 71}},
+		{"101\n104\npostgres (PostgreSQL) 13devel\n       0\n", 13, driver.Owner{UID: 101, GID: 104}},
 	} {
 		var facts imageFacts
 		if err := facts.parse(c.out); err != nil || facts.major != c.major || facts.user != c.user {
 			t.Errorf("%q: %+v, error %v; want %d, %+v", c.out, facts, err, c.major, c.user)
 		}
 	}
-	for _, out := range []string{"", "1\n2\n", "a\n1\npostgres (PostgreSQL) 17.2", "1\n1\npostgres", "1\n1\npostgres (PostgreSQL) devel"} {
+	for _, out := range []string{"", "1\n2\n", "a\n1\npostgres (PostgreSQL) 17.2", "1\n1\npostgres", "1\n1\npostgres (PostgreSQL) devel\n0", "1\n1\npostgres (PostgreSQL) 15.1\nx"} {
 		if err := new(imageFacts).parse(out); err == nil {
 			t.Errorf("%q was accepted", out)
 		}

@@ -102,7 +102,8 @@ func (e *Engine) Logs(ctx context.Context, id string, lines int) ([]byte, error)
 }
 
 // Memory implements driver.Inspector: anonymous and shared memory and the kernel's, without the page cache. It is 0 for
-// an instance that does not run.
+// an instance that does not run. The engine samples each container once a second, so that a call may take as long;
+// calls for many instances belong in parallel.
 func (e *Engine) Memory(ctx context.Context, id string) (int64, error) {
 	var stats container.StatsResponse
 	err := e.onContainer(ctx, id, "measure", func(containerID string) error {
