@@ -57,7 +57,7 @@ machine: ## Install what this machine lacks, or say what to install
 
 .PHONY: service-image
 service-image: machine ## Build the image mayfly:local of the service (BASE_IMAGE=... to choose its base)
-	scripts/service-image.sh $(BASE_IMAGE)
+	MAYFLY_VERSION=$(VERSION) scripts/service-image.sh $(BASE_IMAGE)
 
 .PHONY: up
 up: service-image ## Start the service and its state database with docker compose

@@ -16,7 +16,6 @@ path-exclude=/usr/share/man/*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/lintian/*
 path-exclude=/usr/share/locale/*
-path-include=/usr/share/locale/locale.alias
 CFG
 
 # The server package would create a cluster while it is configured; a preview brings its own.
@@ -32,7 +31,7 @@ if [ "$kind" != base ]; then
 	bin=/usr/lib/postgresql/$kind/bin
 	"$bin/postgres" --version
 	# Databases of production systems very often use this locale; the official image has it as well.
-	localedef -i en_US -c -f UTF-8 -A /usr/share/locale/locale.alias en_US.UTF-8
+	localedef -i en_US -c -f UTF-8 en_US.UTF-8
 	# Where a client or server looks for a socket when nobody says otherwise; any user may be the server.
 	mkdir -p /run/postgresql
 	chown postgres:postgres /run/postgresql
