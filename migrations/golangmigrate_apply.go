@@ -394,4 +394,3 @@ func (r *golangMigrateRun) size(ctx context.Context) int64 {
 	}
 	return bytes
 }
-
