@@ -38,7 +38,7 @@ func (s *Service) HandleDelivery(ctx context.Context, id string) error {
 		return ignore("the event is not about a pull request")
 	}
 	switch d.Action {
-	case "opened", "reopened", "synchronize", "closed", "edited":
+	case "opened", "reopened", "synchronize", "closed", "edited", "ready_for_review", "converted_to_draft":
 	default:
 		return ignore("the action changes nothing for a preview")
 	}

@@ -26,6 +26,9 @@ func (e *RateLimited) Error() string {
 	return "rate limit of GitHub reached until " + e.Until.UTC().Format(time.RFC3339)
 }
 
+// RetryAfter says how long to sleep. The job queue asks every error for it.
+func (e *RateLimited) RetryAfter() time.Duration { return time.Until(e.Until) }
+
 // Refused is in the chain of an error when GitHub does not take Mayfly's credentials (401) or they do not allow the
 // request (403). Trying again helps only after somebody changed something. The *mayfly.Error around it has
 // CodeForgeUnavailable.
