@@ -107,7 +107,7 @@ func (a *Archive) Rows(e *Entry, progress func(bytes int)) (io.ReadCloser, error
 	if err != nil {
 		return nil, dataError(e, err)
 	}
-	return &rowReader{entry: e, r: bufio.NewReaderSize(plain, 256<<10), plain: plain}, nil
+	return &rowReader{entry: e, chunks: chunks, r: bufio.NewReaderSize(plain, 256<<10), plain: plain}, nil
 }
 
 // decompress undoes the compression of one data block.
@@ -163,11 +163,12 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 
 // rowReader passes everything on but the end marker, and reports its absence.
 type rowReader struct {
-	entry *Entry
-	r     *bufio.Reader
-	plain io.Closer
-	last  byte // the last byte passed on
-	ended bool
+	entry  *Entry
+	chunks *chunkReader
+	r      *bufio.Reader
+	plain  io.Closer
+	last   byte // the last byte passed on
+	ended  bool
 }
 
 func (r *rowReader) Read(p []byte) (int, error) {
@@ -190,6 +191,13 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	tail, _ := r.r.Peek(len(copyEnd))
 	if string(tail) != copyEnd || (r.last != 0 && r.last != '\n') {
 		return 0, dataError(r.entry, fmt.Errorf("the data of the table ends without its end marker"))
+	}
+	// The decompressor knows where its stream ends and need not have read the end of the block.
+	if left, err := io.Copy(io.Discard, r.chunks); err != nil || left > 0 {
+		if err == nil {
+			err = fmt.Errorf("%d bytes follow the end of the data", left)
+		}
+		return 0, dataError(r.entry, err)
 	}
 	r.ended = true
 	return 0, io.EOF
