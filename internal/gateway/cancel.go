@@ -82,7 +82,7 @@ func (g *Gateway) cancel(ctx context.Context, request *cancelRequest) (outcome s
 		return "cancel_failed", fmt.Errorf("dial instance %s: %w", found.instance, err)
 	}
 	defer func() { _ = backend.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = backend.SetDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = backend.SetDeadline(past()) })
 	defer stop()
 	if _, err := backend.Write(encodeCancel(found.key)); err != nil {
 		return "cancel_failed", fmt.Errorf("send cancel request to instance %s: %w", found.instance, err)
@@ -92,13 +92,13 @@ func (g *Gateway) cancel(ctx context.Context, request *cancelRequest) (outcome s
 }
 
 func encodeCancel(key string) []byte {
-	packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key))) //nolint:gosec // at most 268
+	packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
 	packet = binary.BigEndian.AppendUint32(packet, codeCancelRequest)
 	return append(packet, key...)
 }
 
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)
+// past returns a deadline that has passed.
+func past() time.Time { return time.Unix(1, 0) }
 
 // closeWrite tells the peer that no more bytes follow, if the connection can.
 func closeWrite(conn net.Conn) {

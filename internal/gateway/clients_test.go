@@ -268,15 +268,18 @@ func TestNewProtocolVersions(t *testing.T) {
 		negotiated bool
 	}{
 		{"3.2 to Postgres 15", 15, version32, 4, true},
+		{"3.2 to Postgres 17", 17, version32, 4, true},
 		{"3.2 to Postgres 18", 18, version32, 32, false},
 		{"3.0 to Postgres 18", 18, version30, 4, false},
 		{"a version of the future to Postgres 18", 18, 3<<16 | 9999, 32, true},
 	}
+	servers := newServers(t)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			needMajor(t, c.major)
 			w := newWorld(t)
-			l := w.add(pgtest.Start(t, pgtest.StartOptions{Major: c.major}), "shop-pr-42")
+			l := w.add(servers.of(c.major), "shop-pr-42")
 			g := serve(t, w, nil)
 			conn := g.dialTLS("localhost")
 			send(t, conn, startupPacket(c.version, "user", l.preview.Owner, "database", "shop-pr-42", "_pq_.unknown", "1"))

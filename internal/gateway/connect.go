@@ -44,11 +44,11 @@ type backend struct {
 	held     [][]byte // whole messages read from it that the client has not seen
 }
 
-// notReady wraps the reasons for which dialling is tried again.
-type notReady struct{ err error }
+// retryError wraps the reasons for which dialling is tried again.
+type retryError struct{ err error }
 
-func (e *notReady) Error() string { return e.err.Error() }
-func (e *notReady) Unwrap() error { return e.err }
+func (e *retryError) Error() string { return e.err.Error() }
+func (e *retryError) Unwrap() error { return e.err }
 
 // connect finds the preview, wakes it if need be, and returns a connection to its Postgres.
 func (s *session) connect(ctx context.Context, packet *startup, to target) (*backend, error) {
@@ -76,7 +76,7 @@ func (s *session) connect(ctx context.Context, packet *startup, to target) (*bac
 			}
 		}
 		conn, err := s.dial(waitCtx, preview, packet, to)
-		var again *notReady
+		var again *retryError
 		if !errors.As(err, &again) {
 			return conn, err
 		}
@@ -150,7 +150,7 @@ func (s *session) explain(ctx, waitCtx context.Context, err error) error {
 	}
 }
 
-// dial connects to the preview's Postgres and sends the startup packet. A notReady error means: come again.
+// dial connects to the preview's Postgres and sends the startup packet. A retryError means: come again.
 func (s *session) dial(ctx context.Context, preview *mayfly.Preview, packet *startup, to target) (*backend, error) {
 	database, err := realDatabase(packet, to, preview)
 	if err != nil {
@@ -162,13 +162,13 @@ func (s *session) dial(ctx context.Context, preview *mayfly.Preview, packet *sta
 	}
 	conn, err := s.g.opts.Dialer.Dial(ctx, preview.Instance())
 	if err != nil {
-		return nil, &notReady{fmt.Errorf("dial: %w", err)}
+		return nil, &retryError{fmt.Errorf("dial: %w", err)}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past()) })
 	b := &backend{Conn: conn, instance: preview.Instance(), reader: bufio.NewReader(conn)}
 	err = b.greet(encoded)
 	if !stop() && err == nil {
-		err = &notReady{ctx.Err()}
+		err = &retryError{ctx.Err()}
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -181,12 +181,12 @@ func (s *session) dial(ctx context.Context, preview *mayfly.Preview, packet *sta
 // by then, so that a Postgres that is starting up, shutting down or dying can be tried again unseen.
 func (b *backend) greet(packet []byte) error {
 	if _, err := b.Write(packet); err != nil {
-		return &notReady{fmt.Errorf("send startup packet: %w", err)}
+		return &retryError{fmt.Errorf("send startup packet: %w", err)}
 	}
 	for {
 		message, err := readMessage(b.reader)
 		if err != nil {
-			return &notReady{fmt.Errorf("read the first answer: %w", err)}
+			return &retryError{fmt.Errorf("read the first answer: %w", err)}
 		}
 		b.held = append(b.held, message)
 		switch message[0] {
@@ -194,7 +194,7 @@ func (b *backend) greet(packet []byte) error {
 			continue
 		case typeError:
 			if sqlstate(message) == codeCannotConnectNow {
-				return &notReady{errors.New("the database system is starting up or shutting down")}
+				return &retryError{errors.New("the database system is starting up or shutting down")}
 			}
 		}
 		return nil

@@ -112,8 +112,8 @@ func TestHostNameRouting(t *testing.T) {
 		if to.name != c.want {
 			t.Errorf("%s: leads to %q, want %q", c.name, to.name, c.want)
 		}
-		if real, err := realDatabase(o.startup, to, preview); (err != nil) != c.refused || err == nil && real != "shop" {
-			t.Errorf("%s: the database is %q, %v; want refused %t", c.name, real, err, c.refused)
+		if database, err := realDatabase(o.startup, to, preview); (err != nil) != c.refused || err == nil && database != "shop" {
+			t.Errorf("%s: the database is %q, %v; want refused %t", c.name, database, err, c.refused)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -165,15 +164,16 @@ func (g *Gateway) accept(ctx context.Context, listener net.Listener, conns *sync
 	pause := time.Duration(0)
 	for {
 		conn, err := listener.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			pause = 0
 			conns.Go(func() { g.handle(ctx, conn) })
 			continue
-		case ctx.Err() != nil || g.isDraining():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept on %s: %w", listener.Addr(), err)
+		}
+		if errors.Is(err, net.ErrClosed) {
+			if ctx.Err() != nil || g.isDraining() {
+				err = nil
+			}
+			return err
 		}
 		// Out of file descriptors, most likely: it passes when other connections end.
 		pause = min(max(2*pause, 5*time.Millisecond), maxPause)

@@ -21,7 +21,7 @@ func (s *session) relay(ctx context.Context, b *backend) error {
 	defer func() { _ = b.Close() }()
 	_ = b.SetReadDeadline(time.Now().Add(authenticationTimeout))
 	stop := context.AfterFunc(ctx, func() {
-		_ = b.SetReadDeadline(past)
+		_ = b.SetReadDeadline(past())
 		_ = s.raw.SetWriteDeadline(time.Now().Add(lingerTimeout)) // a client that does not read must not hold us
 	})
 	defer stop()

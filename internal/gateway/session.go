@@ -59,13 +59,13 @@ func (g *Gateway) handle(parent context.Context, raw net.Conn) {
 		g: g, raw: raw, conn: raw, remote: remoteAddr(raw), cancel: cancel, accepted: time.Now(),
 		linked: make(chan struct{}), log: g.log.With("remote", raw.RemoteAddr().String()),
 	}
-	busy, ok := g.sessions.admit(s)
-	if !ok {
+	verdict := g.sessions.admit(s)
+	if verdict == turnAway {
 		_ = raw.Close()
 		g.metrics.ended(s, "overload")
 		return
 	}
-	err := s.run(ctx, busy)
+	err := s.run(ctx, verdict)
 	cancel(nil)
 	s.farewell(ctx, err)
 	s.closeClient()
@@ -80,11 +80,11 @@ func (g *Gateway) handle(parent context.Context, raw net.Conn) {
 }
 
 // run returns nil when the connection ended by itself, and otherwise why it is to be closed.
-func (s *session) run(ctx context.Context, busy error) error {
+func (s *session) run(ctx context.Context, verdict admission) error {
 	s.outcome = "closed_early"
 	keepAlive(s.raw)
 	_ = s.raw.SetDeadline(time.Now().Add(s.g.opts.StartupTimeout))
-	stop := context.AfterFunc(ctx, func() { _ = s.raw.SetDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = s.raw.SetDeadline(past()) })
 	opening, err := s.g.open(ctx, s.raw)
 	s.conn = opening.conn
 	if !stop() {
@@ -99,8 +99,8 @@ func (s *session) run(ctx context.Context, busy error) error {
 		s.outcome, err = s.g.cancel(ctx, opening.cancel)
 		s.broken = true
 		return err
-	case busy != nil:
-		return busy
+	case verdict != admitted:
+		return tooMany("%s", verdict)
 	}
 	to := route(s.g.opts.BaseDomain, opening)
 	s.name = to.name

@@ -28,24 +28,34 @@ func newSessions(maxTotal, maxPerPreview, maxStartups int) *sessions {
 	}
 }
 
-// admit takes a new connection in, as one that has yet to authenticate. busy is what to tell it if it came over a limit;
-// ok is false when there are so many of those that it must be closed without a word.
-func (r *sessions) admit(s *session) (busy error, ok bool) {
+// admission is what becomes of a new connection: admitted, turned away without a word, or else told why it may not stay.
+type admission string
+
+const (
+	admitted admission = ""
+	turnAway admission = "turned away"
+	tooFull  admission = "the gateway has as many connections as it may"
+	tooEager admission = "too many connections from this address have not logged in yet"
+)
+
+// admit takes a new connection in, as one that has yet to authenticate, unless it turns it away.
+func (r *sessions) admit(s *session) admission {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	total, startups := len(r.all), r.byAddr[s.remote]
 	if over(total, r.maxTotal, spare) || over(startups, r.maxStartups, spare) {
-		return nil, false
-	}
-	if over(total, r.maxTotal, 0) {
-		busy = tooMany("the gateway has %d connections, its limit", r.maxTotal)
-	} else if over(startups, r.maxStartups, 0) {
-		busy = tooMany("%d connections from this address have not logged in yet, the limit", r.maxStartups)
+		return turnAway
 	}
 	r.all[s] = ""
 	r.starting[s] = struct{}{}
 	r.byAddr[s.remote]++
-	return busy, true
+	switch {
+	case over(total, r.maxTotal, 0):
+		return tooFull
+	case over(startups, r.maxStartups, 0):
+		return tooEager
+	}
+	return admitted
 }
 
 // bind says which preview a connection is for. It may be called again with another id, for a preview that was replaced.

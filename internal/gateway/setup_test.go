@@ -33,7 +33,7 @@ const (
 	patience = 30 * time.Second
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Run(leakCheck{m})) }
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(leakCheck{m})) } //nolint:forbidigo // this is main here
 
 // leakCheck fails the run if a goroutine of the gateway outlives all tests.
 type leakCheck struct{ *testing.M }

@@ -225,7 +225,7 @@ func (s *startup) encode(database string) ([]byte, error) {
 	if len(packet) > maxStartupBody+4 {
 		return nil, &refusal{code: codeProtocolViolation, message: "startup packet too long", outcome: "bad_startup"}
 	}
-	binary.BigEndian.PutUint32(packet, uint32(len(packet))) //nolint:gosec // bounded above
+	binary.BigEndian.PutUint32(packet, uint32(len(packet)))
 	return packet, nil
 }
 

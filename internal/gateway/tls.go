@@ -21,11 +21,13 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 )
 
+// CertificateFile is the file in TLSConfig's directory that has the self-signed certificate alone, for clients'
+// sslrootcert.
+const CertificateFile = "gateway.crt"
+
 const (
-	// selfSignedFile holds the key and the certificate that the gateway made for itself; CertificateFile a copy of the
-	// certificate alone, for clients' sslrootcert.
-	selfSignedFile  = "gateway.pem"
-	CertificateFile = "gateway.crt"
+	// selfSignedFile holds the key and the certificate that the gateway made for itself.
+	selfSignedFile = "gateway.pem"
 
 	selfSignedYears = 10
 	// renewBefore is how long before its end a self-signed certificate is replaced at start.
@@ -109,7 +111,7 @@ func (c *certificateFiles) stat() (stamp [2]fileStamp, err error) {
 // selfSigned loads the certificate kept in dir or makes one.
 func selfSigned(dir string, hosts []string, now time.Time) (*tls.Certificate, error) {
 	file := filepath.Join(dir, selfSignedFile)
-	content, err := os.ReadFile(file) //nolint:gosec // dir is the operator's
+	content, err := os.ReadFile(file)
 	if err == nil {
 		if cert, err := tls.X509KeyPair(content, content); err == nil && covers(cert.Leaf, hosts, now) {
 			return &cert, nil
