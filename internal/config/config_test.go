@@ -86,6 +86,7 @@ func TestRefusals(t *testing.T) {
 		"bad project name":      {replace("name: shop", "name: Shop_1"), "not usable"},
 		"secret read by others": {replace("dsn_file: dsn", "dsn_file: open"), "can be read by others"},
 		"missing secret":        {replace("dsn_file: dsn", "dsn_file: nowhere"), "no such file"},
+		"password in the URL":   {"database_url: postgres://u:hunter2@h/d\n" + valid, "has a password in it"},
 		"colliding projects":    {valid + strings.Replace(valid[strings.Index(valid, "  - name"):], "name: shop", "name: shop-pr", 1), "same name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,7 @@ type file struct {
 	Listen          string        `yaml:"listen"`
 	ExternalURL     string        `yaml:"external_url"`
 	DataDir         string        `yaml:"data_dir"`
+	DatabaseURL     string        `yaml:"database_url"`
 	DatabaseURLFile string        `yaml:"database_url_file"`
 	Engine          Engine        `yaml:"engine"`
 	Pool            filePool      `yaml:"pool"`
@@ -118,10 +120,8 @@ func (f *file) resolve(dir string) (*Config, error) {
 		c.Pool.Driver = ""
 	}
 	var err error
-	if c.DatabaseURL = os.Getenv("MAYFLY_DATABASE_URL"); f.DatabaseURLFile != "" {
-		if c.DatabaseURL, err = readSecret(inDir(dir, f.DatabaseURLFile)); err != nil {
-			return nil, fmt.Errorf("database_url_file: %w", err)
-		}
+	if c.DatabaseURL, err = f.databaseURL(dir); err != nil {
+		return nil, err
 	}
 	if c.Gateway, err = f.Gateway.resolve(dir); err != nil {
 		return nil, err
@@ -132,6 +132,33 @@ func (f *file) resolve(dir string) (*Config, error) {
 		}
 	}
 	return c, f.resolveProjects(dir, c)
+}
+
+// databaseURL finds the state database's address: MAYFLY_DATABASE_URL, database_url_file, or database_url without a password in it (which
+// then comes from PGPASSFILE or PGPASSWORD).
+func (f *file) databaseURL(dir string) (string, error) {
+	switch {
+	case f.DatabaseURL != "" && f.DatabaseURLFile != "":
+		return "", mayfly.Errorf(mayfly.CodeInvalid, "database_url and database_url_file exclude each other")
+	case f.DatabaseURLFile != "":
+		u, err := readSecret(inDir(dir, f.DatabaseURLFile))
+		if err != nil {
+			return "", fmt.Errorf("database_url_file: %w", err)
+		}
+		return u, nil
+	case f.DatabaseURL != "":
+		u, err := url.Parse(f.DatabaseURL)
+		if err != nil || u.Scheme == "" || u.Query().Has("password") {
+			return "", mayfly.Errorf(mayfly.CodeInvalid, "database_url is not a URL without a password").
+				WithHint("write postgres://user@host:5432/database, and give the password by PGPASSFILE; or use database_url_file")
+		}
+		if _, has := u.User.Password(); has {
+			return "", mayfly.Errorf(mayfly.CodeInvalid, "database_url has a password in it").
+				WithHint("put the URL into a file of mode 0600 and name that with database_url_file, or give the password by PGPASSFILE")
+		}
+		return f.DatabaseURL, nil
+	}
+	return os.Getenv("MAYFLY_DATABASE_URL"), nil
 }
 
 func inDir(dir, path string) string {
