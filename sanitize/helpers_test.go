@@ -51,21 +51,21 @@ func golden(t *testing.T, name, got string) {
 }
 
 // parse parses a rules file that must be right.
-func parse(t testing.TB, text string) *sanitize.Rules {
-	t.Helper()
+func parse(tb testing.TB, text string) *sanitize.Rules {
+	tb.Helper()
 	rules, err := sanitize.Parse("rules.yaml", []byte(text))
 	if err != nil {
-		t.Fatalf("parse: %v (%s)", err, text)
+		tb.Fatalf("parse: %v (%s)", err, text)
 	}
 	return rules
 }
 
 // planFor binds rules that must fit.
-func planFor(t testing.TB, text string, tables ...sanitize.Table) *sanitize.Plan {
-	t.Helper()
-	plan, err := parse(t, text).Plan(tables, testKey)
+func planFor(tb testing.TB, text string, tables ...sanitize.Table) *sanitize.Plan {
+	tb.Helper()
+	plan, err := parse(tb, text).Plan(tables, testKey)
 	if err != nil {
-		t.Fatalf("plan: %v", err)
+		tb.Fatalf("plan: %v", err)
 	}
 	return plan
 }
@@ -77,22 +77,22 @@ func oneColumn(spec string, c sanitize.Column) (rules string, table sanitize.Tab
 }
 
 // maskText runs COPY text through a table's writer.
-func maskText(t testing.TB, m *sanitize.TableMasker, input string) string {
-	t.Helper()
+func maskText(tb testing.TB, m *sanitize.TableMasker, input string) string {
+	tb.Helper()
 	var out bytes.Buffer
 	w := m.Writer(&out)
 	if _, err := w.Write([]byte(input)); err != nil {
-		t.Fatalf("write: %v", err)
+		tb.Fatalf("write: %v", err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatalf("close: %v", err)
+		tb.Fatalf("close: %v", err)
 	}
 	return out.String()
 }
 
 // maskOne masks one field, given and returned in COPY's text form, in a table of one column.
-func maskOne(t testing.TB, spec string, c sanitize.Column, field string) string {
-	t.Helper()
+func maskOne(tb testing.TB, spec string, c sanitize.Column, field string) string {
+	tb.Helper()
 	rules, table := oneColumn(spec, c)
-	return strings.TrimSuffix(maskText(t, planFor(t, rules, table).Table("public", "t"), field+"\n"), "\n")
+	return strings.TrimSuffix(maskText(tb, planFor(tb, rules, table).Table("public", "t"), field+"\n"), "\n")
 }

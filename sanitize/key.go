@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"strings"
 
 	"github.com/mayflydb/mayfly"
 )
@@ -12,32 +11,18 @@ import (
 // MinKeyLength is the least length of a masking key, in bytes.
 const MinKeyLength = 32
 
-// GenerateKey returns a new random masking key of MinKeyLength bytes.
+// GenerateKey returns a new random masking key of 256 bits as 64 hexadecimal digits. A key is used as the bytes that it
+// is: the digits are the key, they are not decoded.
 func GenerateKey() []byte {
-	key := make([]byte, MinKeyLength)
-	_, _ = rand.Read(key) // never fails (crypto/rand, Go 1.24)
-	return key
-}
-
-// FormatKey returns the form in which a key is kept in a file or an environment variable: hexadecimal digits.
-func FormatKey(key []byte) string { return hex.EncodeToString(key) }
-
-// ParseKey reads what FormatKey wrote; white space around it does not matter. The error, mayfly.CodeInvalid, never
-// shows any part of the text.
-func ParseKey(text string) ([]byte, error) {
-	key, err := hex.DecodeString(strings.TrimSpace(text))
-	if err != nil {
-		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the masking key is not hexadecimal").WithHint(keyHint)
-	}
-	if err := checkKey(key); err != nil {
-		return nil, err
-	}
-	return key, nil
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand, Go 1.24)
+	return hex.AppendEncode(nil, random[:])
 }
 
 const keyHint = "make one with `openssl rand -hex 32`, keep it outside the repository, and use the same one for every build"
 
-// checkKey refuses keys that would make masking reversible by trying: short ones, and one byte repeated.
+// checkKey refuses keys that would make masking reversible by trying: short ones, and one byte repeated. Errors show no
+// part of the key.
 func checkKey(key []byte) error {
 	if len(key) < MinKeyLength {
 		return mayfly.Errorf(mayfly.CodeInvalid, "the masking key has %d bytes; at least %d are needed", len(key), MinKeyLength).

@@ -190,7 +190,7 @@ func (m *inetMask) mask(dst, value []byte) []byte {
 		masked = m.ipv6(prefix.Addr(), sum[:])
 	}
 	if m.network {
-		masked = netip.PrefixFrom(masked, prefix.Bits()).Masked().Addr()
+		masked = m.networkOf(masked, prefix)
 	}
 	dst = masked.AppendTo(dst)
 	if slash {
@@ -198,6 +198,26 @@ func (m *inetMask) mask(dst, value []byte) []byte {
 		dst = strconv.AppendInt(dst, int64(prefix.Bits()), 10)
 	}
 	return dst
+}
+
+// networkOf clears the bits behind the prefix. If that leaves the original, it changes the last bit of the network, unless
+// that one stays by rule: in 10.0.0.0/8 itself there is nothing to hide.
+func (m *inetMask) networkOf(masked netip.Addr, original netip.Prefix) netip.Addr {
+	bits := original.Bits()
+	masked = netip.PrefixFrom(masked, bits).Masked().Addr()
+	fixed := 8
+	if m.keep && masked.Is4() {
+		fixed = 24
+	} else if m.keep {
+		fixed = 48
+	}
+	if bits <= fixed || masked != original.Masked().Addr() {
+		return masked
+	}
+	raw := masked.AsSlice()
+	raw[(bits-1)/8] ^= 0x80 >> ((bits - 1) % 8)
+	masked, _ = netip.AddrFromSlice(raw)
+	return masked
 }
 
 func (m *inetMask) ipv4(original netip.Addr, sum []byte, known bool) netip.Addr {

@@ -229,27 +229,21 @@ func TestPlanRefusals(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
+	rules := parse(t, "version: 1\n")
 	key := sanitize.GenerateKey()
-	back, err := sanitize.ParseKey(" " + sanitize.FormatKey(key) + "\n")
-	if err != nil || string(back) != string(key) {
-		t.Errorf("a key in its written form: %v", err)
+	if _, err := rules.Plan(nil, key); err != nil {
+		t.Errorf("a generated key: %v", err)
 	}
 	if string(key) == string(sanitize.GenerateKey()) {
-		t.Error("two keys are equal")
+		t.Error("two generated keys are equal")
 	}
-	rules := parse(t, "version: 1\n")
 	for name, bad := range map[string][]byte{"none": nil, "short": key[:31], "one byte repeated": make([]byte, 64)} {
-		if _, err := rules.Plan(nil, bad); mayfly.ErrorCode(err) != mayfly.CodeInvalid || mayfly.ErrorHint(err) == "" {
+		_, err := rules.Plan(nil, bad)
+		if mayfly.ErrorCode(err) != mayfly.CodeInvalid || mayfly.ErrorHint(err) == "" {
 			t.Errorf("%s: %v (%s)", name, err, mayfly.ErrorHint(err))
 		}
-	}
-	for _, bad := range []string{"", "xyz", sanitize.FormatKey(key[:16]), "secret words, not hexadecimal, of any length"} {
-		_, err := sanitize.ParseKey(bad)
-		if mayfly.ErrorCode(err) != mayfly.CodeInvalid {
-			t.Errorf("%q: %v", bad, err)
-		}
-		if bad != "" && err != nil && strings.Contains(err.Error(), bad) {
-			t.Errorf("the error shows the key: %v", err)
+		if err != nil && len(bad) > 0 && strings.Contains(err.Error(), string(bad)) {
+			t.Errorf("%s: the error shows the key", name)
 		}
 	}
 }

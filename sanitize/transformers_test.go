@@ -2,6 +2,7 @@ package sanitize_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -157,7 +158,7 @@ func maskingSpecs() map[string]struct {
 		"url":                              {text, func(i int) string { return fmt.Sprintf("https://corp.example/%d", i) }},
 		"token":                            {text, func(i int) string { return fmt.Sprintf("secret%d", i) }},
 		"inet":                             {sanitize.Column{Type: "inet"}, func(i int) string { return fmt.Sprintf("10.%d.%d.9", i>>8&255, i&255) }},
-		"number":                           {sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprintf("%d", 1000+i) }},
+		"number":                           {sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(1000 + i) }},
 		"date_shift":                       {sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("19%02d-0%d-1%d", i%100, 1+i%9, i%10) }},
 		"redact":                           {text, full},
 		"json":                             {sanitize.Column{Type: "jsonb"}, func(i int) string { return fmt.Sprintf(`{"who": "%s"}`, full(i)) }},
@@ -214,7 +215,7 @@ func TestUniqueTransformersKeepValuesApart(t *testing.T) {
 		{"{mask: phone, country: keep}", sanitize.Column{Type: "text"}, sequential("+44 %04d"), 10000},
 		{"number", sanitize.Column{Type: "smallint"}, sequential("%d"), 32768},
 		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprintf("-%d", i+1) }, 100000},
-		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprint(2147483647 - i) }, 100000},
+		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(2147483647 - i) }, 100000},
 		{"date_shift", sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("%04d-%02d-%02d", 1900+i/336, 1+i/28%12, 1+i%28) }, 36000},
 	} {
 		c.column.Unique, c.column.NotNull = true, true

@@ -15,8 +15,8 @@ import (
 )
 
 // fourColumns is a table with a generated column in the middle and the rules that keep, redact and tokenize the rest.
-func fourColumns(t testing.TB) *sanitize.TableMasker {
-	t.Helper()
+func fourColumns(tb testing.TB) *sanitize.TableMasker {
+	tb.Helper()
 	table := sanitize.Table{Schema: "public", Name: "t", Columns: []sanitize.Column{
 		{Name: "a", Type: "text"},
 		{Name: "g", Type: "text", Generated: true},
@@ -24,17 +24,17 @@ func fourColumns(t testing.TB) *sanitize.TableMasker {
 		{Name: "c", Type: "text"},
 		{Name: "d", Type: "text"},
 	}}
-	return planFor(t, "version: 1\ntables: {public.t: {columns: {a: keep, b: redact, c: keep, d: {mask: token, length: 8}}}}", table).Table("public", "t")
+	return planFor(tb, "version: 1\ntables: {public.t: {columns: {a: keep, b: redact, c: keep, d: {mask: token, length: 8}}}}", table).Table("public", "t")
 }
 
 // keepTable keeps n columns.
-func keepTable(t testing.TB, n int) *sanitize.TableMasker {
-	t.Helper()
+func keepTable(tb testing.TB, n int) *sanitize.TableMasker {
+	tb.Helper()
 	table := sanitize.Table{Schema: "public", Name: "t"}
 	for i := range n {
 		table.Columns = append(table.Columns, sanitize.Column{Name: fmt.Sprintf("c%d", i), Type: "integer"})
 	}
-	return planFor(t, "version: 1\ntypes: {integer: keep}", table).Table("public", "t")
+	return planFor(tb, "version: 1\ntypes: {integer: keep}", table).Table("public", "t")
 }
 
 func TestWriterMasksRows(t *testing.T) {
