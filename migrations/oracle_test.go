@@ -8,17 +8,15 @@ import (
 	"github.com/golang-migrate/migrate/v4/database"
 )
 
-// histories are directories that the real tool brings onto a database without an error.
-func histories() map[string]struct {
+type history struct {
 	table string
-	setup string
+	setup string // as the administrator
 	files []File
-} {
-	type history = struct {
-		table string
-		setup string
-		files []File
-	}
+}
+
+// histories are directories that the real tool brings onto a database without an error. APP stands for the role, which
+// is also the name of its schema.
+func histories() map[string]history {
 	return map[string]history{
 		"usual": {files: files(
 			"0001_init.up.sql", "CREATE TABLE t (id int PRIMARY KEY, name text);\nINSERT INTO t VALUES (1, 'a;b'), (2, $$c;$$);\n", "0001_init.down.sql", "DROP TABLE t",
@@ -29,33 +27,29 @@ func histories() map[string]struct {
 		"empty files":              {files: files("1_a.up.sql", "", "2_b.up.sql", " \n\t", "3_c.up.sql", "-- nothing\n", "4_d.up.sql", ";;")},
 		"concurrently":             {files: files("1_a.up.sql", "CREATE TABLE a (id int)", "2_b.up.sql", "CREATE INDEX CONCURRENTLY a_id ON a (id);\n")},
 		"own transactions":         {files: files("1_a.up.sql", "BEGIN; CREATE TABLE a (); COMMIT;", "2_b.up.sql", "CREATE TABLE b (); COMMIT; CREATE TABLE c (); ROLLBACK;")},
-		"session settings":         {files: files("1_a.up.sql", "SELECT pg_catalog.set_config('search_path', '', false); SET statement_timeout = 0", "2_b.up.sql", "CREATE TABLE public.b ()")},
+		"session settings":         {files: files("1_a.up.sql", "SELECT pg_catalog.set_config('search_path', '', false); SET statement_timeout = 0", "2_b.up.sql", "CREATE TABLE APP.b ()")},
 		"copy to stdout":           {files: files("1_a.up.sql", "CREATE TABLE a (id int); INSERT INTO a VALUES (1); COPY a TO STDOUT; INSERT INTO a VALUES (2)")},
 		"old string syntax":        {files: files("1_a.up.sql", "SET standard_conforming_strings = off", "2_b.up.sql", `CREATE TABLE b (s text); INSERT INTO b VALUES ('it\'s;')`)},
 		"another table":            {table: "my.migrations", files: files("1_a.up.sql", "CREATE TABLE a ()")},
 		"another table, quoted":    {table: `"My Migrations"`, files: files("1_a.up.sql", "CREATE TABLE a ()")},
-		"another schema":           {table: `"Audit Log"."schema_migrations"`, setup: `CREATE SCHEMA "Audit Log"`, files: files("1_a.up.sql", "CREATE TABLE a ()", "2_b.up.sql", "SET search_path = nowhere")},
-		"schema of the role":       {setup: `CREATE SCHEMA AUTHORIZATION CURRENT_USER`, files: files("1_a.up.sql", "CREATE TABLE a ()", "2_b.up.sql", "CREATE TABLE public.b ()")},
+		"another schema":           {table: `"Audit APP"."schema_migrations"`, setup: `CREATE SCHEMA "Audit APP" AUTHORIZATION APP`, files: files("1_a.up.sql", "CREATE TABLE a ()", "2_b.up.sql", "SET search_path = nowhere")},
 	}
 }
 
 func TestToolFindsNothingToDoAfterUs(t *testing.T) {
 	t.Parallel()
+	ourDatabase, theirDatabase := setup(t), setup(t)
 	for name, h := range histories() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t)
-			b.asApplication(t, h.setup)
-			settings := settings()
-			settings.Table = h.table
-			report := b.mustApply(t, settings, h.files)
-			tool := b.tool(t, h.table, h.files)
+			b, other := ourDatabase.schema(t), theirDatabase.schema(t)
+			report := applyOurs(t, b, h)
+			tool := b.tool(t, b.named(h.table), b.own(h.files))
 			if err := tool.Up(); !errors.Is(err, migrate.ErrNoChange) {
 				t.Errorf("the real tool's up after ours: %v, want %v", err, migrate.ErrNoChange)
 			}
-			other := setup(t)
-			other.asApplication(t, h.setup)
-			otherTool := other.tool(t, h.table, h.files)
+			other.admin(t, other.named(h.setup))
+			otherTool := other.tool(t, other.named(h.table), other.own(h.files))
 			if err := otherTool.Up(); err != nil {
 				t.Fatalf("the real tool alone: %v", err)
 			}
@@ -70,11 +64,21 @@ func TestToolFindsNothingToDoAfterUs(t *testing.T) {
 			if len(report.Applied) == 0 || len(report.Pending) != 0 || report.Dirty {
 				t.Errorf("report %+v", report)
 			}
-			if plan := other.plan(t, other.connect(t), settings, h.files); len(plan.Pending) != 0 || plan.From != report.ToVersion {
+			settings := settings()
+			settings.Table = other.named(h.table)
+			if plan := other.plan(t, other.connect(t), settings, other.own(h.files)); len(plan.Pending) != 0 || plan.From != report.ToVersion {
 				t.Errorf("after the real tool's up we find pending %q at version %q, want nothing at %q", versions(plan.Pending), plan.From, report.ToVersion)
 			}
 		})
 	}
+}
+
+func applyOurs(t *testing.T, b *testBundle, h history) *Report {
+	t.Helper()
+	b.admin(t, b.named(h.setup))
+	settings := settings()
+	settings.Table = b.named(h.table)
+	return b.mustApply(t, settings, b.own(h.files))
 }
 
 func TestToolAndWeTakeTurns(t *testing.T) {
@@ -99,18 +103,19 @@ func TestToolAndWeTakeTurns(t *testing.T) {
 
 func TestFailureLeavesWhatTheToolLeaves(t *testing.T) {
 	t.Parallel()
+	ourDatabase, theirDatabase := setup(t), setup(t)
 	for name, content := range map[string]string{
 		"rolled back":         "CREATE TABLE half (); SELECT 1/0",
 		"partly committed":    "CREATE TABLE half (); COMMIT; SELECT 1/0",
 		"in its own":          "BEGIN; CREATE TABLE half (); SELECT 1/0; COMMIT",
 		"syntax":              "CREATE TABLE half (); SELEC 1",
-		"drops the table":     "CREATE TABLE half (); DROP TABLE public.schema_migrations",
+		"drops the table":     "CREATE TABLE half (); DROP TABLE schema_migrations",
 		"concurrently in two": "CREATE INDEX CONCURRENTLY ON a (id); CREATE INDEX CONCURRENTLY ON a (id)",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			list := files("1_a.up.sql", "CREATE TABLE a (id int)", "2_b.up.sql", content, "3_c.up.sql", "CREATE TABLE c ()")
-			b, other := setup(t), setup(t)
+			b, other := ourDatabase.schema(t), theirDatabase.schema(t)
 			report, err := b.apply(t, settings(), list, ApplyOptions{})
 			if report.Failure == nil || report.Failure.Version != "2" || len(report.Applied) != 2 || len(report.Pending) != 1 || !report.Dirty {
 				t.Errorf("report %+v, error %v", report, err)
@@ -130,6 +135,7 @@ func TestFailureLeavesWhatTheToolLeaves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			ours.Table, theirs.Table = "", "" // named after the role
 			if ours != theirs {
 				t.Errorf("the tracking table after us: %+v, after the real tool: %+v", ours, theirs)
 			}

@@ -158,7 +158,19 @@ func (b *testBundle) asApplication(t *testing.T, statements string) {
 	}
 }
 
-// schemaOf lists all columns and indexes, one a line, with the role's name taken out.
+// named writes the role's name where it says APP.
+func (b *testBundle) named(text string) string { return strings.ReplaceAll(text, "APP", b.role) }
+
+// own does that with files.
+func (b *testBundle) own(list []File) []File {
+	var out []File
+	for _, f := range list {
+		out = append(out, File{Path: f.Path, Content: []byte(b.named(string(f.Content)))})
+	}
+	return out
+}
+
+// schemaOf lists all columns and indexes in the role's schemas, one a line, with the role's name taken out.
 func schemaOf(t *testing.T, b *testBundle) string {
 	t.Helper()
 	list := one[string](t, b, `
@@ -166,8 +178,8 @@ func schemaOf(t *testing.T, b *testBundle) string {
 			SELECT format('%s.%s', n.nspname, c.relname) || coalesce('.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod), '') AS line
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-			WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-		) lines`)
+			WHERE n.nspname LIKE '%' || $1
+		) lines`, b.role)
 	return strings.ReplaceAll(list, b.role, "app")
 }
 
