@@ -414,14 +414,21 @@ func (b *binder) checkReferences() {
 	}
 }
 
+// checkReference takes "schema.table.column"; of a partitioned table it checks all partitions.
 func (b *binder) checkReference(c *boundColumn, ref string) {
-	if c.binding.mapping == "null" {
+	dot := strings.LastIndexByte(ref, '.')
+	if dot < 0 || c.binding.mapping == "null" {
 		return
 	}
-	other, table := b.referenced(ref)
+	// A table that is not in the source, or a partitioned one without partitions, has no rows to point at.
+	for _, t := range b.pathsOf[ref[:dot]] {
+		name := tablePath(t)
+		b.checkPair(c, b.masker[name], b.columns[name+"."+ref[dot+1:]], ref)
+	}
+}
+
+func (b *binder) checkPair(c *boundColumn, table *TableMasker, other *boundColumn, ref string) {
 	switch {
-	case table == nil:
-		// Not among the tables that hold rows: there is nothing that a value could point at.
 	case !table.rows:
 		b.problem(c.spec.at, fmt.Sprintf("use rows: none for both tables, or null for %s if it may be NULL", c.target.column.Name),
 			"%s refers to %s, whose rows are not taken", c.target.shown, ref)
@@ -432,18 +439,4 @@ func (b *binder) checkReference(c *boundColumn, ref string) {
 		b.problem(c.spec.at, "use the same transformer, parameters and domain for both, or keep both",
 			"%s (%s) refers to %s (%s): the foreign key would not hold", c.target.shown, c.describe(), ref, other.describe())
 	}
-}
-
-// referenced finds "schema.table.column"; for a partitioned table it answers for one of the partitions.
-func (b *binder) referenced(ref string) (*boundColumn, *TableMasker) {
-	dot := strings.LastIndexByte(ref, '.')
-	if dot < 0 {
-		return nil, nil
-	}
-	path, column := ref[:dot], ref[dot+1:]
-	for _, t := range b.pathsOf[path] {
-		name := tablePath(t)
-		return b.columns[name+"."+column], b.masker[name]
-	}
-	return nil, nil
 }
