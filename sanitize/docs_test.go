@@ -45,8 +45,8 @@ func docsExamples() []struct{ spec, typ, value string } {
 	}
 }
 
+// TestDocumentedExamplesAreTrue is not parallel: with -update it rewrites the page that the other test reads.
 func TestDocumentedExamplesAreTrue(t *testing.T) {
-	t.Parallel()
 	raw, err := os.ReadFile(docsFile)
 	if err != nil {
 		t.Fatal(err)
