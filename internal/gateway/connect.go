@@ -28,11 +28,13 @@ const (
 
 // Message types that the gateway knows (PostgreSQL docs, 54.7).
 const (
-	typeError     = 'E'
-	typeNotice    = 'N'
-	typeNegotiate = 'v'
-	typeKeyData   = 'K'
-	typeReady     = 'Z'
+	typeError           = 'E'
+	typeNotice          = 'N'
+	typeNotification    = 'A'
+	typeParameterStatus = 'S'
+	typeNegotiate       = 'v'
+	typeKeyData         = 'K'
+	typeReady           = 'Z'
 )
 
 // backend is a connection to a preview's Postgres that has answered the startup packet.

@@ -217,6 +217,14 @@ func TestShutdownLetsTransactionsFinish(t *testing.T) {
 	raw := g.dialTLS("localhost")
 	send(t, raw, startupPacket(version30, "user", l.preview.Owner, "database", "shop-pr-42"))
 	logIn(t, raw, l)
+	listening := g.connect(l)
+	if _, err := listening.Exec(t.Context(), "LISTEN news"); err != nil {
+		t.Fatal(err)
+	}
+	l.server.Exec(t, l.preview.Database, "NOTIFY news")
+	if _, err := listening.WaitForNotification(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	busy := g.connect(l)
 	tx, err := busy.Begin(t.Context())
 	if err != nil {
@@ -231,7 +239,9 @@ func TestShutdownLetsTransactionsFinish(t *testing.T) {
 	if _, err := net.Dial("tcp4", g.addr()); err == nil {
 		t.Error("the gateway accepts connections while it shuts down")
 	}
-	// The other one is within a transaction and may finish it.
+	_, err = listening.WaitForNotification(t.Context())
+	wantPgError(t, err, "57P01", "terminating connection", "")
+	// The third one is within a transaction and may finish it.
 	if _, err := tx.Exec(t.Context(), "CREATE TABLE made_while_shutting_down ()"); err != nil {
 		t.Errorf("statement in the transaction: %v", err)
 	}

@@ -91,15 +91,16 @@ func (s *session) pumpDown(b *backend) error {
 	for {
 		n, err := b.reader.Read(buffer) // straight from the connection once the reader's own buffer is empty
 		if n > 0 {
-			sent := s.sent.Load()
+			sent, readies := s.sent.Load(), frames.readies
 			frames.feed(buffer[:n])
 			if err := s.writeClient(buffer[:n]); err != nil {
 				return err
 			}
-			if frames.idle() {
-				s.idleAt.Store(sent + 1)
-			} else {
+			switch {
+			case !frames.idle():
 				s.idleAt.Store(0)
+			case frames.readies != readies: // else only notices came, which say nothing about what was sent meanwhile
+				s.idleAt.Store(sent + 1)
 			}
 		}
 		if err != nil {
@@ -175,7 +176,10 @@ type framing struct {
 	have   int  // bytes of header seen
 	left   int  // bytes of the body to come
 	lost   bool // the stream was not one of messages
-	status byte // of the last message if that was a ReadyForQuery; 0 otherwise
+	// status is that of the last message if it was a ReadyForQuery, and 0 otherwise. Messages that may come at any time
+	// do not count.
+	status  byte
+	readies int // how many ReadyForQuery began
 }
 
 const headerSize = 5
@@ -183,13 +187,15 @@ const headerSize = 5
 func (f *framing) feed(p []byte) {
 	for len(p) > 0 && !f.lost {
 		if f.have < headerSize {
+			if f.have == 0 {
+				f.begin(p[0])
+			}
 			n := copy(f.header[f.have:], p)
 			f.have += n
 			p = p[n:]
 			if f.have < headerSize {
 				return
 			}
-			f.status = 0
 			f.left = int(binary.BigEndian.Uint32(f.header[1:])) - 4
 			if f.left < 0 {
 				f.lost = true
@@ -208,8 +214,19 @@ func (f *framing) feed(p []byte) {
 	}
 }
 
+func (f *framing) begin(kind byte) {
+	switch kind {
+	case typeNotice, typeNotification, typeParameterStatus: // at any time (PostgreSQL docs, 54.2.7)
+	case typeReady:
+		f.readies++
+		f.status = 0 // until its body comes
+	default:
+		f.status = 0
+	}
+}
+
 // between reports whether the stream stands at a message boundary.
 func (f *framing) between() bool { return !f.lost && f.have == 0 }
 
-// idle reports whether the last message said: ready, and not in a transaction.
-func (f *framing) idle() bool { return f.between() && f.status == 'I' }
+// idle reports whether the backend said last: ready, and not in a transaction.
+func (f *framing) idle() bool { return !f.lost && f.status == 'I' }
