@@ -15,7 +15,7 @@
 #
 # Environment:
 #   MAYFLY_PULL=0           do not try to pull
-#   MAYFLY_DEBIAN_MIRROR    a Debian mirror; debootstrap's own default otherwise
+#   MAYFLY_DEBIAN_MIRROR    a Debian mirror; debootstrap's own default otherwise (on Ubuntu that has no Debian in it)
 #   XDG_CACHE_HOME          downloaded packages are kept in its mayfly/ directory (~/.cache otherwise)
 set -euo pipefail
 
