@@ -99,15 +99,16 @@ func TestInitCut(t *testing.T) {
 	t.Parallel()
 	engine, image := pgtest.Engine(t), pgtest.Image(t, 0)
 	volume := pgtest.Volume(t, image)
-	for _, after := range []time.Duration{20, 150, 400, 700, 900} {
-		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+	for _, milliseconds := range []int{20, 150, 400, 700, 900} {
+		after := time.Duration(milliseconds) * time.Millisecond
+		ctx, cancel := context.WithTimeout(t.Context(), after)
 		err := cluster.Init(ctx, engine, image, volume, cluster.InitOptions{})
 		cancel()
 		if err == nil {
 			break // faster than that
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("init cut after %d ms: got error %v, want context.DeadlineExceeded", after, err)
+			t.Errorf("init cut after %s: got error %v, want context.DeadlineExceeded", after, err)
 		}
 	}
 	pgtest.Start(t, pgtest.StartOptions{Volume: volume})

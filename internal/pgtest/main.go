@@ -40,13 +40,13 @@ type process struct {
 }
 
 // shared is set by Run for as long as the tests run.
-var shared struct {
+var shared struct { //nolint:gochecknoglobals // doc.go says why
 	sync.Mutex
 	process *process
 }
 
 // Main runs the tests, cleans up and exits. It is the whole of a TestMain.
-func Main(m *testing.M) { os.Exit(Run(m)) }
+func Main(m *testing.M) { os.Exit(Run(m)) } //nolint:forbidigo // it is the main of a test binary
 
 // Run is Main without the exit, for a TestMain that has more to do. It returns the exit code.
 func Run(m interface{ Run() int }) int {
@@ -98,12 +98,12 @@ func lockBase(base string) (*os.File, error) {
 }
 
 // current returns the shared process of a test.
-func current(t testing.TB) *process {
-	t.Helper()
+func current(tb testing.TB) *process {
+	tb.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.process == nil {
-		t.Fatal("the package's tests use pgtest without: func TestMain(m *testing.M) { pgtest.Main(m) }")
+		tb.Fatal("the package's tests use pgtest without: func TestMain(m *testing.M) { pgtest.Main(m) }")
 	}
 	return shared.process
 }

@@ -46,11 +46,11 @@ type StartOptions struct {
 }
 
 // Engine returns the shared engine. It finds volumes of Pool and those that Start made.
-func Engine(t testing.TB) *docker.Engine {
-	t.Helper()
-	engine, err := current(t).engine()
+func Engine(tb testing.TB) *docker.Engine {
+	tb.Helper()
+	engine, err := current(tb).engine()
 	if err != nil {
-		t.Fatalf("these tests need a Docker engine and root: %v", err)
+		tb.Fatalf("these tests need a Docker engine and root: %v", err)
 	}
 	return engine
 }
@@ -59,11 +59,11 @@ func Engine(t testing.TB) *docker.Engine {
 func majors() []int { return []int{15, 17, 18, 16, 14, 13} }
 
 // Image returns a Postgres image that is present. Major 0 means MAYFLY_TEST_MAJOR, or else any.
-func Image(t testing.TB, major int) driver.Image {
-	t.Helper()
-	image, err := findImage(t.Context(), Engine(t), major)
+func Image(tb testing.TB, major int) driver.Image {
+	tb.Helper()
+	image, err := findImage(tb.Context(), Engine(tb), major)
 	if err != nil {
-		t.Fatalf("find a Postgres image: %v (%s)", err, mayfly.ErrorHint(err))
+		tb.Fatalf("find a Postgres image: %v (%s)", err, mayfly.ErrorHint(err))
 	}
 	return image
 }
@@ -90,12 +90,12 @@ func findImage(ctx context.Context, engine *docker.Engine, major int) (driver.Im
 }
 
 // Cluster returns the shared Postgres: fast, not durable, with many connections. Make a database in it for each test.
-func Cluster(t testing.TB) *Server {
-	t.Helper()
-	Engine(t)
-	server, err := current(t).cluster()
+func Cluster(tb testing.TB) *Server {
+	tb.Helper()
+	Engine(tb)
+	server, err := current(tb).cluster()
 	if err != nil {
-		t.Fatalf("start the shared Postgres: %v", err)
+		tb.Fatalf("start the shared Postgres: %v", err)
 	}
 	return server
 }
@@ -119,38 +119,38 @@ func (p *process) startServer() (*Server, error) {
 }
 
 // Start starts a Postgres for this test alone, and removes it and the volume it made when the test ends.
-func Start(t testing.TB, opts StartOptions) *Server {
-	t.Helper()
-	engine, p := Engine(t), current(t)
+func Start(tb testing.TB, opts StartOptions) *Server {
+	tb.Helper()
+	engine, p := Engine(tb), current(tb)
 	if opts.Volume == "" {
-		opts.Volume = Volume(t, Image(t, opts.Major))
+		opts.Volume = Volume(tb, Image(tb, opts.Major))
 	}
-	server, err := p.launch(t.Context(), engine, opts)
+	server, err := p.launch(tb.Context(), engine, opts)
 	if server != nil {
-		t.Cleanup(func() {
+		tb.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 			defer cancel()
 			if err := engine.Remove(ctx, server.ID); err != nil {
-				t.Errorf("remove the test's Postgres: %v", err)
+				tb.Errorf("remove the test's Postgres: %v", err)
 			}
 		})
 	}
 	if err != nil {
-		t.Fatalf("start a Postgres: %v", err)
+		tb.Fatalf("start a Postgres: %v", err)
 	}
 	return server
 }
 
 // Volume makes an empty volume, a plain directory, for the image's postgres user, and removes it when the test ends.
-func Volume(t testing.TB, image driver.Image) string {
-	t.Helper()
-	p, id := current(t), mayfly.NewID("v")
+func Volume(tb testing.TB, image driver.Image) string {
+	tb.Helper()
+	p, id := current(tb), mayfly.NewID("v")
 	if err := p.makePlain(id, image.User); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := os.RemoveAll(p.plainDir(id)); err != nil {
-			t.Errorf("remove volume %s: %v", id, err)
+			tb.Errorf("remove volume %s: %v", id, err)
 		}
 	})
 	return id
@@ -221,11 +221,11 @@ func settings(values ...string) []string {
 }
 
 // Database makes an empty database, dropped when the test ends, and returns its name.
-func (s *Server) Database(t testing.TB) string {
-	t.Helper()
+func (s *Server) Database(tb testing.TB) string {
+	tb.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
-	s.Exec(t, "postgres", "CREATE DATABASE "+name)
-	t.Cleanup(func() { s.exec(context.Background(), t, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name)
+	tb.Cleanup(func() { s.exec(context.Background(), tb, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
 	return name
 }
 
@@ -235,41 +235,41 @@ func (s *Server) DSN(database string) string {
 }
 
 // Connect connects to a database as cluster.AdminRole until the test ends.
-func (s *Server) Connect(t testing.TB, database string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.DSN(database))
+func (s *Server) Connect(tb testing.TB, database string) *pgx.Conn {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), s.DSN(database))
 	if err != nil {
-		t.Fatalf("connect to database %s of the test's Postgres: %v", database, err)
+		tb.Fatalf("connect to database %s of the test's Postgres: %v", database, err)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tb.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
 
 // Pool returns a pool of connections to a database as cluster.AdminRole, closed when the test ends.
-func (s *Server) Pool(t testing.TB, database string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := pgxpool.New(t.Context(), s.DSN(database))
+func (s *Server) Pool(tb testing.TB, database string) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := pgxpool.New(tb.Context(), s.DSN(database))
 	if err != nil {
-		t.Fatalf("make a pool of connections to database %s: %v", database, err)
+		tb.Fatalf("make a pool of connections to database %s: %v", database, err)
 	}
-	t.Cleanup(pool.Close)
+	tb.Cleanup(pool.Close)
 	return pool
 }
 
 // Exec runs statements, separated by semicolons, as cluster.AdminRole in a connection of their own.
-func (s *Server) Exec(t testing.TB, database, statements string) {
-	t.Helper()
-	s.exec(t.Context(), t, database, statements)
+func (s *Server) Exec(tb testing.TB, database, statements string) {
+	tb.Helper()
+	s.exec(tb.Context(), tb, database, statements)
 }
 
-func (s *Server) exec(ctx context.Context, t testing.TB, database, statements string) {
-	t.Helper()
+func (s *Server) exec(ctx context.Context, tb testing.TB, database, statements string) {
+	tb.Helper()
 	conn, err := pgx.Connect(ctx, s.DSN(database))
 	if err != nil {
-		t.Fatalf("connect to database %s of the test's Postgres: %v", database, err)
+		tb.Fatalf("connect to database %s of the test's Postgres: %v", database, err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.PgConn().Exec(ctx, statements).ReadAll(); err != nil {
-		t.Fatalf("run %q: %v", statements, err)
+		tb.Fatalf("run %q: %v", statements, err)
 	}
 }

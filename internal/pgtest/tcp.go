@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -32,24 +33,24 @@ func (e Endpoint) DSN() string {
 
 // TCP makes a role, not a superuser, that owns the database and may read everything in it, and forwards a port of
 // 127.0.0.1 to the server until the test ends.
-func (s *Server) TCP(t testing.TB, database string) Endpoint {
-	t.Helper()
+func (s *Server) TCP(tb testing.TB, database string) Endpoint {
+	tb.Helper()
 	role, password := "source_"+strings.ToLower(rand.Text()), rand.Text()
 	grant := ""
 	if s.Image.Major >= 14 { // the role is new in 14
 		grant = "GRANT pg_read_all_data TO " + role + ";"
 	}
-	s.Exec(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+password+"'; "+grant+"ALTER DATABASE "+database+" OWNER TO "+role)
+	s.Exec(tb, database, "CREATE ROLE "+role+" LOGIN PASSWORD '"+password+"'; "+grant+"ALTER DATABASE "+database+" OWNER TO "+role)
 	// The role stays until the server goes: it owns the database, which is dropped after everything made later.
-	return Endpoint{Host: "127.0.0.1", Port: s.forward(t), Role: role, Password: password, Database: database}
+	return Endpoint{Host: "127.0.0.1", Port: s.forward(tb), Role: role, Password: password, Database: database}
 }
 
 // forward listens on a free port and copies bytes between its connections and the server's socket.
-func (s *Server) forward(t testing.TB) int {
-	t.Helper()
+func (s *Server) forward(tb testing.TB) int {
+	tb.Helper()
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("listen for the test's Postgres: %v", err)
+		tb.Fatalf("listen for the test's Postgres: %v", err)
 	}
 	f := &forwarder{conns: make(map[net.Conn]struct{})}
 	f.done.Go(func() {
@@ -58,15 +59,19 @@ func (s *Server) forward(t testing.TB) int {
 			if err != nil {
 				return
 			}
-			f.done.Go(func() { f.serve(t, s, client) })
+			f.done.Go(func() { f.serve(tb.Context(), s, client) })
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = listener.Close()
 		f.close()
 		f.done.Wait()
 	})
-	return listener.Addr().(*net.TCPAddr).Port
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		tb.Fatalf("a TCP listener has the address %v", listener.Addr())
+	}
+	return address.Port
 }
 
 type forwarder struct {
@@ -76,9 +81,9 @@ type forwarder struct {
 	conns  map[net.Conn]struct{}
 }
 
-func (f *forwarder) serve(t testing.TB, s *Server, client net.Conn) {
+func (f *forwarder) serve(ctx context.Context, s *Server, client net.Conn) {
 	defer func() { _ = client.Close() }()
-	server, err := s.engine.Dial(t.Context(), s.ID)
+	server, err := s.engine.Dial(ctx, s.ID)
 	if err != nil {
 		return // the client sees a closed connection, as with a server that is down
 	}

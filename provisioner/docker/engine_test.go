@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(hangVariable) != "" {
-		os.Exit(hang())
+		os.Exit(hang()) //nolint:forbidigo // this is the main of another process
 	}
 	pgtest.Main(m)
 }
@@ -40,7 +40,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	base, err := os.MkdirTemp("/tmp", "mft-")
+	base, err := os.MkdirTemp("/tmp", "mft-") // not TempDir: paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,11 +93,11 @@ func (b *bench) path(id string) (string, error) {
 	return path, nil
 }
 
-func (b *bench) volume(t testing.TB, id string, owner driver.Owner) {
-	t.Helper()
+func (b *bench) volume(tb testing.TB, id string, owner driver.Owner) {
+	tb.Helper()
 	path := filepath.Join(b.dir, id)
 	if err := errors.Join(os.Mkdir(path, 0o700), os.Chown(path, owner.UID, owner.GID)); err != nil {
-		t.Fatalf("make volume %s: %v", id, err)
+		tb.Fatalf("make volume %s: %v", id, err)
 	}
 }
 
@@ -110,24 +110,28 @@ func newEngineUnderTest(t *testing.T) drivertest.EngineUnderTest {
 		Engine:    b.engine,
 		Other:     b.open(t, docker.Options{Installation: mayfly.NewID("other-"), RunDir: b.runDir + "2"}),
 		Image:     image,
-		NewVolume: func(t testing.TB, id string) { b.volume(t, id, image.User) },
+		NewVolume: func(tb testing.TB, id string) { tb.Helper(); b.volume(tb, id, image.User) },
 		VolumeExists: func(id string) bool {
 			_, err := os.Lstat(filepath.Join(b.dir, id))
 			return err == nil
 		},
 		Containers: b.engine.Containers,
-		Kill: func(t testing.TB, id string) {
-			if err := api.ContainerKill(t.Context(), b.name(id), "KILL"); err != nil {
-				t.Fatalf("kill instance %s: %v", id, err)
+		Kill: func(tb testing.TB, id string) {
+			tb.Helper()
+			if err := api.ContainerKill(tb.Context(), b.name(id), "KILL"); err != nil {
+				tb.Fatalf("kill instance %s: %v", id, err)
 			}
-			ended, failed := api.ContainerWait(t.Context(), b.name(id), container.WaitConditionNotRunning)
+			ended, failed := api.ContainerWait(tb.Context(), b.name(id), container.WaitConditionNotRunning)
 			select {
 			case <-ended:
 			case err := <-failed:
-				t.Fatalf("wait for instance %s to end: %v", id, err)
+				tb.Fatalf("wait for instance %s to end: %v", id, err)
 			}
 		},
-		Foreign:      func(t testing.TB, id string) func() bool { return foreign(t, api, b.name(id), image.ID) },
+		Foreign: func(tb testing.TB, id string) func() bool {
+			tb.Helper()
+			return foreign(tb, api, b.name(id), image.ID)
+		},
 		MissingImage: "localhost:1/mayfly/none:15",
 	}
 }
@@ -136,21 +140,21 @@ func newEngineUnderTest(t *testing.T) drivertest.EngineUnderTest {
 func (b *bench) name(id string) string { return "mayfly-" + b.installation + "-" + id }
 
 // foreign starts a container without our labels under a name that the engine would use.
-func foreign(t testing.TB, api *client.Client, name, image string) func() bool {
-	t.Helper()
-	ctx := t.Context()
+func foreign(tb testing.TB, api *client.Client, name, image string) func() bool {
+	tb.Helper()
+	ctx := tb.Context()
 	created, err := api.ContainerCreate(ctx, &container.Config{Image: image, Entrypoint: []string{"sleep", "600"}},
 		&container.HostConfig{NetworkMode: "none"}, nil, nil, name)
 	if err != nil {
-		t.Fatalf("make a foreign container: %v", err)
+		tb.Fatalf("make a foreign container: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := api.ContainerRemove(context.Background(), created.ID, container.RemoveOptions{Force: true}); err != nil {
-			t.Errorf("remove the foreign container: %v", err)
+			tb.Errorf("remove the foreign container: %v", err)
 		}
 	})
 	if err := api.ContainerStart(ctx, created.ID, container.StartOptions{}); err != nil {
-		t.Fatalf("start a foreign container: %v", err)
+		tb.Fatalf("start a foreign container: %v", err)
 	}
 	return func() bool {
 		found, err := api.ContainerInspect(ctx, created.ID)
@@ -158,12 +162,12 @@ func foreign(t testing.TB, api *client.Client, name, image string) func() bool {
 	}
 }
 
-func newClient(t testing.TB) *client.Client {
-	t.Helper()
+func newClient(tb testing.TB) *client.Client {
+	tb.Helper()
 	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.Close() })
+	tb.Cleanup(func() { _ = api.Close() })
 	return api
 }

@@ -93,8 +93,10 @@ func (e *Engine) present(ctx context.Context, ref string, major int) (driver.Ima
 
 // probed returns the facts of a present image, found out once per process.
 func (e *Engine) probed(ctx context.Context, id string) (imageFacts, error) {
-	if facts, ok := e.images.Load(id); ok {
-		return facts.(imageFacts), nil
+	if cached, ok := e.images.Load(id); ok {
+		if facts, ok := cached.(imageFacts); ok {
+			return facts, nil
+		}
 	}
 	// One caller probes for all; that its context may end first must not fail the others.
 	flight := e.flights.DoChan("probe "+id, func() (any, error) {
@@ -110,7 +112,8 @@ func (e *Engine) probed(ctx context.Context, id string) (imageFacts, error) {
 	case <-ctx.Done():
 		return imageFacts{}, fmt.Errorf("probe image %s: %w", id, ctx.Err())
 	case result := <-flight:
-		return result.Val.(imageFacts), result.Err
+		facts, _ := result.Val.(imageFacts)
+		return facts, result.Err
 	}
 }
 

@@ -74,8 +74,8 @@ func officialLookalike(t *testing.T, api *client.Client, base driver.Image) stri
 	}
 	created, err := api.ContainerCreate(ctx, &container.Config{
 		Image: base.ID, User: "0", Entrypoint: []string{"sh", "-ec", `
-			getent passwd 999 >/dev/null || usermod -u 999 postgres
-			getent group 999 >/dev/null || groupmod -g 999 postgres
+			usermod -o -u 999 postgres
+			groupmod -o -g 999 postgres
 			printf '#!/bin/sh\necho the entrypoint ran; exit 1\n' >/usr/local/bin/docker-entrypoint.sh
 			chmod 755 /usr/local/bin/docker-entrypoint.sh`},
 	}, &container.HostConfig{NetworkMode: "none"}, nil, nil, "")

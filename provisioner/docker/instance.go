@@ -161,7 +161,8 @@ func (e *Engine) onContainer(ctx context.Context, id, doing string, do func(cont
 		return err
 	}
 	if cached, ok := e.ids.Load(id); ok {
-		err := do(cached.(string))
+		containerID, _ := cached.(string)
+		err := do(containerID)
 		if !cerrdefs.IsNotFound(err) {
 			return e.wrap(err, "%s instance %s", doing, id)
 		}

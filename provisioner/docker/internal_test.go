@@ -14,7 +14,7 @@ import (
 )
 
 func frame(stream byte, payload string) []byte {
-	header := make([]byte, 8)
+	header := make([]byte, 8, 8+len(payload))
 	header[0] = stream
 	binary.BigEndian.PutUint32(header[4:], uint32(len(payload)))
 	return append(header, payload...)

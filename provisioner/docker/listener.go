@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,16 +37,18 @@ type runListener struct {
 }
 
 // listen opens the socket. Anyone in the container may connect: whatever user the command runs as.
-func (e *Engine) listen(handle func(net.Conn)) (*runListener, error) {
+func (e *Engine) listen(ctx context.Context, handle func(net.Conn)) (*runListener, error) {
 	dir := filepath.Join(e.runsDir(), e.owner.id+"-"+randomHex()[:8])
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make listener directory: %w", err)
 	}
 	l := &runListener{dir: dir, log: e.log, conns: make(map[net.Conn]struct{})}
 	path := filepath.Join(dir, socketName)
 	var err error
-	if l.listener, err = net.Listen("unix", path); err == nil {
-		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666)) // both subject to the umask so far
+	var config net.ListenConfig
+	if l.listener, err = config.Listen(ctx, "unix", path); err == nil {
+		//nolint:gosec // the command's user must get in; the run directory above lets nobody else
+		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for the command's connections: %w", err), l.close())

@@ -43,7 +43,7 @@ func (e *Engine) run(ctx context.Context, spec driver.RunSpec, facts imageFacts)
 		return result, fmt.Errorf("run %s: %w", what, err)
 	}
 	if spec.Listener != nil {
-		listener, err := e.listen(spec.Listener)
+		listener, err := e.listen(ctx, spec.Listener)
 		if err != nil {
 			return result, fmt.Errorf("run %s: %w", what, err)
 		}

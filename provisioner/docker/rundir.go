@@ -29,13 +29,13 @@ func (e *Engine) emptyDir() string { return filepath.Join(e.runDir, ".empty") }
 // from inside containers, since the run directory above is closed.
 func (e *Engine) makeSocketDir(id string, user driver.Owner) error {
 	dir := e.socketDir(id)
-	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make socket directory of instance %s: %w", id, err)
 	}
 	if err := os.Chown(dir, user.UID, user.GID); err != nil {
 		return fmt.Errorf("give socket directory of instance %s to its user: %w", id, err)
 	}
-	if err := os.Chmod(dir, 0o711); err != nil { // Mkdir's mode is subject to the umask
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // containers of other users connect through it
 		return fmt.Errorf("open socket directory of instance %s: %w", id, err)
 	}
 	now := time.Now()
@@ -67,7 +67,7 @@ func (e *Engine) linkVolume(id, volume string) (string, error) {
 	target, err := e.volumePath(volume)
 	if errors.Is(err, driver.ErrNotFound) {
 		target = e.emptyDir()
-		err = os.MkdirAll(target, 0o555)
+		err = os.MkdirAll(target, 0o700)
 	}
 	if err != nil {
 		return "", fmt.Errorf("find volume %s: %w", volume, err)
