@@ -81,11 +81,11 @@ test-short: ## Run the tests that need neither Docker nor root
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Run the linters and check the formatting
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l .); \
 		[ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	$(GOLANGCI) run $(PKGS)
 	@if command -v shellcheck >/dev/null; then \
-		shellcheck -x .ci/run $$(git ls-files 'scripts/*.sh' 'examples/*.sh'); \
+		shellcheck -x .ci/run $(wildcard scripts/*.sh scripts/*/*.sh examples/*.sh examples/*/*.sh); \
 	else echo "shellcheck is not installed: shell scripts are not checked"; fi
 
 $(GOLANGCI):

@@ -8,10 +8,10 @@
 #
 # The names of the images are printed on standard output, one a line; everything else goes to standard error.
 #
-# For each: the official image if the engine has it or can pull it; else the image made here before, if its recipe is
-# the current one; else one is made from Debian packages. The first stage of debootstrap (download, verify, unpack)
-# runs here, as an ordinary user in a user namespace; the second stage (configure) runs inside a container. So nothing
-# needs root, only the right to use Docker, and root takes the same path as everybody else.
+# For each, the first of these: the official image if the engine has it; the one made here before if its recipe is the
+# current one; the official image pulled; one made now from Debian packages. The first stage of debootstrap (download,
+# verify, unpack) runs here, as an ordinary user in a user namespace; the second stage (configure) runs inside a container.
+# So nothing needs root, only the right to use Docker, and root takes the same path as everybody else.
 #
 # Environment:
 #   MAYFLY_PULL=0           do not try to pull
@@ -105,7 +105,7 @@ try_pull() {
 	return 1
 }
 
-# find_namespace sets the command prefix under which an ordinary user may unpack packages as if root.
+# find_namespace sets the command prefix with which an ordinary user may unpack packages as if root.
 namespace=()
 find_namespace() {
 	is_root && return
