@@ -323,9 +323,11 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 		}
 	}
 	// For an archive this also puts the columns in the order of its data, which the plan has to know.
-	if r.loads, err = r.source.loads(r.tables, r.toc); err != nil {
+	loads, warnings, err := r.source.loads(r.tables, r.toc)
+	if err != nil {
 		return err
 	}
+	r.loads, r.chosen.warnings = loads, append(r.chosen.warnings, warnings...)
 	if r.plan == nil {
 		_, err = r.bind(r.tables)
 	}

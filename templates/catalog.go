@@ -15,9 +15,11 @@ const oldestMajor = 12
 
 // catalog is what is known of the tables, sequences and materialized views of one database.
 type catalog struct {
-	tables    []table
-	sequences []relation
-	matviews  []matview
+	tables []table
+	// partitioned are the tables that hold no rows themselves.
+	partitioned map[relation]bool
+	sequences   []relation
+	matviews    []matview
 }
 
 // relation names something with a schema.
@@ -133,7 +135,7 @@ WHERE c.relkind = 'm' AND ` + userObject + ` ORDER BY 2, 3`
 
 // readCatalog reads the catalog of the database that the connection is in, as its transaction sees it.
 func readCatalog(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
-	reader := &catalogReader{relations: map[uint32]*readRelation{}}
+	reader := &catalogReader{relations: map[uint32]*readRelation{}, result: catalog{partitioned: map[relation]bool{}}}
 	for _, step := range []struct {
 		what string
 		read func(context.Context, *pgx.Conn) error
@@ -274,6 +276,7 @@ func (r *catalogReader) finish() *catalog {
 	for _, oid := range r.order {
 		found := r.relations[oid]
 		if found.kind != "r" {
+			r.result.partitioned[found.relation] = true
 			continue
 		}
 		if root := r.root(oid); root != oid {

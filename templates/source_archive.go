@@ -79,35 +79,40 @@ func (s *archiveSource) schema(context.Context, schemaRunner) (*archive.Archive,
 }
 
 // loads pairs the data in the archive with the restored tables, and puts each table's columns in the archive's order.
-func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) ([]load, error) {
+func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []load, warnings []string, err error) {
 	byName := make(map[relation]*table, len(tables.tables))
 	for i := range tables.tables {
 		byName[tables.tables[i].relation] = &tables.tables[i]
 	}
-	var loads []load
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
 		if e.Kind != "TABLE DATA" || !e.HasData {
 			continue
 		}
 		if e.Copy == "" {
-			return nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive holds INSERT statements for %s.%s instead of COPY data", e.Schema, e.Tag).
+			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive holds INSERT statements for %s.%s instead of COPY data", e.Schema, e.Tag).
 				WithHint("dump again without --inserts, --column-inserts and --rows-per-insert")
 		}
 		target, err := archive.ParseCopy(e.Copy)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		found := byName[relation{target.Schema, target.Table}]
-		if found == nil {
-			continue // reported as dropped: the restorer knows why the table is not there, or an extension owns it
+		name := relation{target.Schema, target.Table}
+		found := byName[name]
+		switch {
+		case found == nil && tables.partitioned[name]:
+			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive loads partitions through the partitioned table %s", name).
+				WithHint("dump again without --load-via-partition-root")
+		case found == nil: // an extension's own table, or one that is left out
+			warnings = append(warnings, fmt.Sprintf("the rows of %s were left out: it belongs to an extension, or was left out itself", name))
+			continue
 		}
 		if found.masking.Columns, err = orderColumns(found, target.Columns); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		loads = append(loads, load{table: found, entry: e, weight: toc.DataBytes(e)})
 	}
-	return loads, nil
+	return loads, warnings, nil
 }
 
 // orderColumns returns the table's columns in the order of a COPY statement, those that it does not load at the end.

@@ -185,13 +185,13 @@ func (s *liveSource) schema(ctx context.Context, runner schemaRunner) (*archive.
 	return toc, nil
 }
 
-func (s *liveSource) loads(tables *catalog, _ *archive.Archive) ([]load, error) {
+func (s *liveSource) loads(tables *catalog, _ *archive.Archive) ([]load, []string, error) {
 	loads := make([]load, len(tables.tables))
 	for i := range tables.tables {
 		t := &tables.tables[i]
 		loads[i] = load{table: t, weight: t.heapBytes}
 	}
-	return loads, nil
+	return loads, nil, nil
 }
 
 func (s *liveSource) reader(ctx context.Context) (rowReader, error) {

@@ -52,9 +52,9 @@ func testRows() string {
 }
 
 // makeArchive returns an archive with one table and its data.
-func makeArchive(t testing.TB, minor int, compression string, seekable bool) []byte {
-	t.Helper()
-	make := func(dataAt int) ([]byte, int) {
+func makeArchive(tb testing.TB, minor int, compression string, seekable bool) []byte {
+	tb.Helper()
+	write := func(dataAt int) ([]byte, int) {
 		w := &writer{minor: minor}
 		w.header(compression)
 		w.int(2)
@@ -67,7 +67,7 @@ func makeArchive(t testing.TB, minor int, compression string, seekable bool) []b
 		at := w.Len()
 		w.WriteByte(1)
 		w.int(11)
-		packed := pack(t, compression, testRows()+copyEnd)
+		packed := pack(tb, compression, testRows()+copyEnd)
 		for chunk := range slices.Chunk(packed, 4096) {
 			w.int(len(chunk))
 			w.Write(chunk)
@@ -75,9 +75,9 @@ func makeArchive(t testing.TB, minor int, compression string, seekable bool) []b
 		w.int(0)
 		return w.Bytes(), at
 	}
-	data, at := make(0)
+	data, at := write(0)
 	if seekable {
-		data, _ = make(at)
+		data, _ = write(at)
 	}
 	return data
 }
@@ -136,8 +136,8 @@ func (w *writer) entry(id int, kind, tag string, section Section, definition, co
 	w.offset(state, at)
 }
 
-func pack(t testing.TB, compression, text string) []byte {
-	t.Helper()
+func pack(tb testing.TB, compression, text string) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
 	switch compression {
@@ -150,15 +150,15 @@ func pack(t testing.TB, compression, text string) []byte {
 	case "zstd":
 		encoder, err := zstd.NewWriter(&out)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		w = encoder
 	}
 	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }

@@ -74,7 +74,7 @@ type Archive struct {
 	offSize int
 }
 
-var magic = []byte("PGDMP")
+const magic = "PGDMP"
 
 // The oldest and newest format that is understood, as major<<16 | minor<<8 | revision, and where it changed between.
 const (
@@ -124,7 +124,7 @@ func readMagic(r io.ReaderAt, s *scanner) (version int, err error) {
 	if err != nil && n < len(head) && n < int(min(s.size, 512)) {
 		return 0, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive cannot be read: %w", err)
 	}
-	if head = head[:n]; !bytes.HasPrefix(head, magic) {
+	if head = head[:n]; !bytes.HasPrefix(head, []byte(magic)) {
 		return 0, notAnArchive(head)
 	}
 	s.skip(len(magic))
