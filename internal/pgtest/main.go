@@ -177,6 +177,10 @@ func (p *process) close(ctx context.Context) error {
 		}
 		problems = append(problems, err, engine.RemoveAll(ctx), engine.Close())
 	}
-	problems = append(problems, p.storage.close(ctx), os.RemoveAll(p.base), p.lock.Close())
-	return errors.Join(problems...)
+	// Nothing may be deleted under a pool that is still mounted: the lock goes, and the next run tries again.
+	err := p.storage.close(ctx)
+	if err == nil {
+		err = os.RemoveAll(p.base)
+	}
+	return errors.Join(append(problems, err, p.lock.Close())...)
 }

@@ -1,11 +1,13 @@
 package pgtest_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/cluster"
 	"github.com/mayflydb/mayfly/internal/pgtest"
 )
@@ -52,6 +54,34 @@ func TestTCPLooksLikeAProductionSource(t *testing.T) {
 		_ = conn.Close(t.Context())
 		t.Error("a wrong password was accepted")
 	}
+}
+
+func TestPoolHoldsAServer(t *testing.T) {
+	t.Parallel()
+	pool, image := pgtest.Pool(t), pgtest.Image(t, 0)
+	template, clone := mayfly.NewID("t"), mayfly.NewID("p")
+	for _, id := range []string{template, clone} {
+		t.Cleanup(func() {
+			if err := pool.Delete(context.Background(), id); err != nil {
+				t.Errorf("delete volume %s: %v", id, err)
+			}
+		})
+	}
+	ctx := t.Context()
+	if err := pool.Create(ctx, template, image.User); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Init(ctx, pgtest.Engine(t), image, template, cluster.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Freeze(ctx, template); err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Clone(ctx, template, clone, 0); err != nil {
+		t.Fatal(err)
+	}
+	server := pgtest.Start(t, pgtest.StartOptions{Volume: clone, Profile: cluster.Preview})
+	server.Exec(t, "postgres", "CREATE TABLE works (n int)")
 }
 
 func TestStartGivesAServerThatMayBeKilled(t *testing.T) {
