@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/cluster"
@@ -39,11 +40,7 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 	if err != nil {
 		return err
 	}
-	err = s.step(ctx, p, "clone", fmt.Sprintf("template %s v%d", template.Project, template.Version), func(ctx context.Context) (string, error) {
-		err := s.Volumes.Clone(ctx, template.ID, p.Resource(p.Generation), or(project.Previews.DiskBytes, defaultDiskBytes))
-		return "", cloneError(err)
-	})
-	if err != nil {
+	if err := s.cloneAndCreate(ctx, p, template, project); err != nil {
 		return err
 	}
 	err = s.step(ctx, p, "start", "", func(ctx context.Context) (string, error) {
@@ -62,6 +59,25 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 	s.Checkpoint("built")
 	p.ObservedGeneration, p.ObservedSHA = p.Generation, ""
 	return nil
+}
+
+// cloneAndCreate makes the volume and the stopped container on it at the same time: the container does not look at its volume before
+// it is started.
+func (s *Service) cloneAndCreate(ctx context.Context, p *mayfly.Preview, template *mayfly.Template, project mayfly.Project) error {
+	built := *p
+	built.ObservedGeneration = p.Generation
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.Engine.Create(groupCtx, s.instanceSpec(&built, template)) })
+	group.Go(func() error {
+		detail := fmt.Sprintf("template %s v%d", template.Project, template.Version)
+		return s.step(groupCtx, p, "clone", detail, func(ctx context.Context) (string, error) {
+			err := s.Volumes.Clone(ctx, template.ID, p.Resource(p.Generation), or(project.Previews.DiskBytes, defaultDiskBytes))
+			return "", cloneError(err)
+		})
+	})
+	err := group.Wait()
+	s.Checkpoint("created")
+	return err
 }
 
 func cloneError(err error) error {
@@ -86,15 +102,18 @@ func (s *Service) templateOf(ctx context.Context, p *mayfly.Preview) (*mayfly.Te
 	return s.Store.LatestTemplate(ctx, p.Project)
 }
 
-// startInstance makes sure that the instance of p.ObservedGeneration exists, runs, and accepts connections, and returns one as the admin role.
+// startInstance makes sure that the instance of p.ObservedGeneration exists, runs, and accepts connections, and returns one
+// as the admin role.
 func (s *Service) startInstance(ctx context.Context, p *mayfly.Preview, template *mayfly.Template) (*pgx.Conn, error) {
 	id := p.Instance()
-	spec := s.instanceSpec(p, template)
-	if err := s.Engine.Create(ctx, spec); err != nil {
-		return nil, err
+	err := s.Engine.Start(ctx, id)
+	if errors.Is(err, driver.ErrNotFound) { // somebody removed the container, or it was never made
+		if err := s.Engine.Create(ctx, s.instanceSpec(p, template)); err != nil {
+			return nil, err
+		}
+		err = s.Engine.Start(ctx, id)
 	}
-	s.Checkpoint("created")
-	if err := s.Engine.Start(ctx, id); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	s.Checkpoint("started")
