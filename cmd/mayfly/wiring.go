@@ -32,8 +32,8 @@ import (
 	"github.com/mayflydb/mayfly/webhooks"
 )
 
-// stateVolume is the id under which the engine knows the directory of the embedded state database; the installation's id follows it.
-const stateVolume = "state-"
+// stateVolume is the id under which the engine knows the directory of the embedded state database.
+const stateVolume = "state"
 
 // daemon is everything that serve runs.
 type daemon struct {
@@ -132,7 +132,7 @@ func (d *daemon) openMachine(ctx context.Context, installation string) error {
 
 // volumePath finds a volume's directory for the engine: those of the pool, and the state database's own.
 func (d *daemon) volumePath(id string) (string, error) {
-	if strings.HasPrefix(id, stateVolume) {
+	if id == stateVolume {
 		return d.stateDir(), nil
 	}
 	return d.pool.Path(id)
@@ -141,7 +141,7 @@ func (d *daemon) volumePath(id string) (string, error) {
 func (d *daemon) stateDir() string { return filepath.Join(d.config.DataDir, "state") }
 
 func (d *daemon) openState(ctx context.Context, installation string) error {
-	poolConfig, err := d.stateConfig(ctx, installation)
+	poolConfig, err := d.stateConfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,10 +164,10 @@ func (d *daemon) openState(ctx context.Context, installation string) error {
 	return d.store.Claim(ctx, installation)
 }
 
-func (d *daemon) stateConfig(ctx context.Context, installation string) (*pgxpool.Config, error) {
+func (d *daemon) stateConfig(ctx context.Context) (*pgxpool.Config, error) {
 	if d.config.DatabaseURL == "" {
 		return store.StartEmbedded(ctx, store.EmbeddedOptions{
-			Engine: d.engine, Dir: d.stateDir(), Volume: stateVolume + installation, Major: d.stateMajor(),
+			Engine: d.engine, Dir: d.stateDir(), Volume: stateVolume, Major: d.stateMajor(),
 		})
 	}
 	poolConfig, err := pgxpool.ParseConfig(d.config.DatabaseURL)

@@ -62,7 +62,7 @@ func New(opts Options) (*Queue, error) {
 
 	n := or(opts.Workers, 8)
 	client, err := river.NewClient(riverpgxv5.New(opts.Pool), &river.Config{
-		Logger:  opts.Logger,
+		Logger:  quiet(opts.Logger),
 		Workers: workers,
 		Queues: map[string]river.QueueConfig{
 			queueDefault: {MaxWorkers: n},
