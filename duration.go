@@ -19,7 +19,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, Errorf(CodeInvalid, "%q is not a duration such as 90s, 12h or 7d", text)
 	}
-	total := time.Duration(n) * 24 * time.Hour //nolint:gosec // at most 65535 days
+	total := time.Duration(n) * 24 * time.Hour
 	if rest == "" && found {
 		return total, nil
 	}

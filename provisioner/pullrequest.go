@@ -11,17 +11,17 @@ import (
 	"github.com/mayflydb/mayfly/internal/store"
 )
 
-// Later is an error that means: nothing is wrong, look again after some time. The queue snoozes the job.
-type Later struct {
+// LaterError means: nothing is wrong, look again after some time. The queue snoozes the job.
+type LaterError struct {
 	After  time.Duration
 	Reason string
 }
 
 // Error implements error.
-func (l *Later) Error() string { return l.Reason }
+func (e *LaterError) Error() string { return e.Reason }
 
 // RetryAfter says when to look again.
-func (l *Later) RetryAfter() time.Duration { return l.After }
+func (e *LaterError) RetryAfter() time.Duration { return e.After }
 
 // HandleDelivery looks at a stored delivery: one about a pull request of a known repository leads to that pull request
 // being looked at; every other is recorded as ignored with the reason.
@@ -148,7 +148,7 @@ func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.
 		return s.createForPullRequest(ctx, project, pr)
 	}
 	if existing.WantDeleted { // reopened while it is being torn down: the new one comes after
-		return &Later{After: 300 * time.Millisecond, Reason: "the preview before is still being removed"}
+		return &LaterError{After: 300 * time.Millisecond, Reason: "the preview before is still being removed"}
 	}
 	return s.follow(ctx, existing, pr)
 }
@@ -177,7 +177,7 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 			forge.StatusFor(forge.StatusData{State: forge.StateFailed, Failure: mayfly.FailureOf(err)})); statusErr != nil {
 			return statusErr
 		}
-		return &Later{After: time.Minute, Reason: err.Error()}
+		return &LaterError{After: time.Minute, Reason: err.Error()}
 	}
 	return err
 }

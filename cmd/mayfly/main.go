@@ -11,7 +11,7 @@ import (
 )
 
 // version is set by the linker (see the Makefile).
-var version = "dev" //nolint:gochecknoglobals // the linker can set nothing else
+var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -255,9 +255,9 @@ func newPsqlCommand(s streams, conn *connection) *cobra.Command {
 			env := append(os.Environ(), "PGHOST="+credentials.Host, "PGPORT="+strconv.Itoa(credentials.Port), "PGDATABASE="+credentials.Database,
 				"PGUSER="+credentials.User, "PGPASSWORD="+credentials.Password, "PGSSLMODE="+credentials.SSLMode)
 			if s.in == os.Stdin && s.out == os.Stdout {
-				return syscall.Exec(path, append([]string{"psql"}, args[1:]...), env) //nolint:gosec // that is what the command is for
+				return syscall.Exec(path, append([]string{"psql"}, args[1:]...), env)
 			}
-			psql := exec.CommandContext(cmd.Context(), path, args[1:]...) //nolint:gosec // that is what the command is for
+			psql := exec.CommandContext(cmd.Context(), path, args[1:]...)
 			psql.Env, psql.Stdin, psql.Stdout, psql.Stderr = env, s.in, s.out, s.err
 			return psql.Run()
 		},

@@ -85,7 +85,7 @@ func installationID(dataDir string) (string, error) {
 		return "", mayfly.Errorf(mayfly.CodeInvalid, "make data_dir: %w", err)
 	}
 	path := filepath.Join(dataDir, "installation")
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // below data_dir
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
 		_, err = file.WriteString(mayfly.NewID("i") + "\n")
 		err = errors.Join(err, file.Close())
@@ -93,7 +93,7 @@ func installationID(dataDir string) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("write the installation's id: %w", err)
 	}
-	raw, err := os.ReadFile(path) //nolint:gosec // below data_dir
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read the installation's id: %w", err)
 	}
@@ -125,7 +125,7 @@ func (d *daemon) openMachine(ctx context.Context, installation string) error {
 		return err
 	}
 	for _, warning := range d.pool.Describe().Warnings {
-		d.logger.WarnContext(ctx, "pool: "+warning)
+		d.logger.WarnContext(ctx, "the pool is not as good as it could be", "warning", warning)
 	}
 	return d.engine.RemoveStaleRuns(ctx)
 }
@@ -301,7 +301,7 @@ func (d *daemon) buildTemplate(ctx context.Context, id string) error {
 }
 
 func (d *daemon) recordProgress(templateID string, p templates.Progress) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:contextcheck // the callback has none, and the record is no part of the build
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := d.store.SetTemplateProgress(ctx, templateID, store.Progress(p)); err != nil {
 		d.logger.Debug("cannot record progress", "template", templateID, "error", err)
@@ -341,7 +341,7 @@ func (d *daemon) restartBuilds(ctx context.Context) error {
 func (d *daemon) repair(ctx context.Context) {
 	for name, job := range map[string]func(context.Context) error{"reconcile": d.previews.Reconcile, "sweep": d.sweep, "expire": d.previews.Expire} {
 		if err := job(ctx); err != nil && ctx.Err() == nil {
-			d.logger.WarnContext(ctx, "cannot "+name+" yet", "error", err)
+			d.logger.WarnContext(ctx, "cannot repair yet; the periodic job goes on", "job", name, "error", err)
 		}
 	}
 }

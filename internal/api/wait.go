@@ -107,7 +107,7 @@ func (a *API) stream(c echo.Context, event, id string, read func(context.Context
 			return fmt.Errorf("encode event: %w", err)
 		}
 		if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, encoded); err != nil || last {
-			return nil //nolint:nilerr // the client left
+			return nil
 		}
 		w.Flush()
 		if !waitForChange(ctx, w, changes, beat.C) {

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -136,7 +135,7 @@ func (t *Tokens) Verify(ctx context.Context, signed string) (*Token, error) {
 		if kid, _ := token.Header["kid"].(string); kid != t.keys.KeyID {
 			return nil, errors.New("unknown key")
 		}
-		return t.keys.Signing.Public().(ed25519.PublicKey), nil
+		return t.keys.Signing.Public(), nil
 	}, jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(t.now))
 	if err != nil {

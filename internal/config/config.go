@@ -70,7 +70,7 @@ type GitHub struct {
 // Load reads and checks the file. Relative paths in it are relative to its directory. Errors are *mayfly.Error with CodeInvalid
 // and name the line.
 func Load(path string) (*Config, error) {
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the configuration: %w", err).
 			WithHint("give its path with --config, or copy examples/mayfly.yaml")
@@ -152,7 +152,7 @@ func readSecret(path string) (string, error) {
 		return "", mayfly.Errorf(mayfly.CodeInvalid, "%s can be read by others (mode %04o)", path, info.Mode().Perm()).
 			WithHint("chmod 600 %s", path)
 	}
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}

@@ -73,7 +73,7 @@ func TestLoad(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	replace := func(old, new string) string { return strings.Replace(valid, old, new, 1) }
+	replace := func(old, now string) string { return strings.Replace(valid, old, now, 1) }
 	for name, test := range map[string]struct{ yaml, want string }{
 		"unknown key":           {replace("rules:", "rulez:"), "rulez"},
 		"two sources":           {replace("{dsn_file: dsn}", "{dsn_file: dsn, archive: x}"), "exactly one of"},

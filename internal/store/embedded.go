@@ -111,7 +111,7 @@ func (o EmbeddedOptions) poolConfig() (*pgxpool.Config, error) {
 
 // existingMajor returns the major version of the data directory, 0 if there is none.
 func existingMajor(dir string) (int, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "pgdata", "PG_VERSION")) //nolint:gosec // below data_dir
+	raw, err := os.ReadFile(filepath.Join(dir, "pgdata", "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
