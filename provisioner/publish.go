@@ -82,7 +82,19 @@ func (s *Service) publishStatus(ctx context.Context, p *mayfly.Preview, report *
 	if report != nil {
 		data.Applied = len(report.Applied)
 	}
-	return s.setStatus(ctx, p.Project, p.PR.RepositoryID, p.PR.Number, p.PR.HeadSHA, forge.StatusFor(data))
+	status := forge.StatusFor(data)
+	if waiting := waitingFor(p); waiting != "" {
+		status.Description = waiting
+	}
+	return s.setStatus(ctx, p.Project, p.PR.RepositoryID, p.PR.Number, p.PR.HeadSHA, status)
+}
+
+// waitingFor says what a preview that is being made waits for ("" if nothing): a passing failure, such as a full pool.
+func waitingFor(p *mayfly.Preview) string {
+	if p.Failure == nil || p.State == mayfly.PreviewFailed || p.Connectable() {
+		return ""
+	}
+	return "Waiting: " + p.Failure.Message
 }
 
 // stateToTell is the preview's state, except that one that sleeps is told as ready: it wakes on connect.
@@ -178,6 +190,9 @@ func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *mi
 		if step.Name == "rebuild" {
 			data.Note = "Rebuilt from the template: " + step.Detail
 		}
+	}
+	if waiting := waitingFor(p); waiting != "" {
+		data.Note = waiting
 	}
 	data.Migrations = commentMigrations(report)
 	data.Failure = commentFailure(p, report)
