@@ -1,0 +1,2 @@
+DROP VIEW customer_overview;
+DROP TABLE audit_log, sessions, support_notes;
