@@ -84,7 +84,9 @@ type Enqueuer struct {
 
 // NewEnqueuer makes an Enqueuer on the state database's pool.
 func NewEnqueuer(pool *pgxpool.Pool) (*Enqueuer, error) {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{})
+	// River announces at most one insert per queue in FetchCooldown; the others wait for the next poll. One delivery leads
+	// to several jobs within milliseconds, and somebody waits for the last.
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{FetchCooldown: river.FetchCooldownMin})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
