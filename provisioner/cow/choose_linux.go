@@ -45,7 +45,7 @@ func open(ctx context.Context, opts Options) (*Pool, error) {
 	if opts.fault == nil {
 		opts.fault = func(string) {}
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the pool's parent directory: %w", err)
 	}
 	unlock, err := lockFile(ctx, dir+".lock")
@@ -71,6 +71,9 @@ func open(ctx context.Context, opts Options) (*Pool, error) {
 
 // assemble builds the pool on a directory that is ready for its driver.
 func assemble(ctx context.Context, opts Options, p plan) (*Pool, error) {
+	if p.Driver == DriverZFS {
+		return assembleZFS(ctx, opts, p.Description)
+	}
 	s := space{dir: opts.Dir, reserve: opts.ReserveBytes}
 	if p.Image != "" {
 		s.backing = filepath.Dir(p.Image)
@@ -100,6 +103,23 @@ func assemble(ctx context.Context, opts Options, p plan) (*Pool, error) {
 	return &Pool{volumes: &mountedDirs{dirs: d, plan: p}, desc: p.Description}, nil
 }
 
+func assembleZFS(ctx context.Context, opts Options, d Description) (*Pool, error) {
+	z, err := openZFS(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := remember(opts.Dir, d.Driver); err != nil {
+		return nil, err
+	}
+	st, err := z.Stat(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.Exists, d.Quota = true, "refquota"
+	d.ReserveBytes = space{reserve: opts.ReserveBytes}.reserved(st.TotalBytes)
+	return &Pool{volumes: z, desc: d}, nil
+}
+
 // mountedDirs are dirs whose file system Mayfly may have mounted itself.
 type mountedDirs struct {
 	*dirs
@@ -121,17 +141,30 @@ func newBackend(opts Options, d *Description) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.enforced {
-		d.Quota = "project quotas"
-	} else {
-		d.warn("the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is not enforced")
-	}
+	limited := q.enforced
+	var b backend
 	switch d.Driver {
 	case DriverReflink, DriverCopy:
-		return &plain{share: d.Driver == DriverReflink, quotas: q}, nil
+		b = &plain{share: d.Driver == DriverReflink, quotas: q, fault: opts.fault}
+	case DriverOverlay:
+		b = &overlay{root: opts.Dir, quotas: q}
+	case DriverBtrfs:
+		limited = btrfsHasLimits(opts.Dir)
+		b = &btrfs{limits: limited}
 	default:
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "unknown pool driver %q", d.Driver)
 	}
+	switch {
+	case !limited && d.Driver == DriverBtrfs:
+		d.warn("btrfs quotas are not enabled (btrfs quota enable --simple): the disk limit of a preview is not enforced")
+	case !limited:
+		d.warn("the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is not enforced")
+	case d.Driver == DriverBtrfs:
+		d.Quota = "btrfs quota groups"
+	default:
+		d.Quota = "project quotas"
+	}
+	return b, nil
 }
 
 // choose decides what the pool is made of; it changes nothing on disk.

@@ -28,7 +28,9 @@ type backend interface {
 	clone(ctx context.Context, from origin, to wrapper, limit int64) error
 	// destroy removes everything in the wrapper. It may be called again after a crash, and on any half-made thing.
 	destroy(ctx context.Context, w wrapper) error
-	// inUse reports whether the frozen layer still carries clones and so must not be destroyed yet.
+	// keepsOrigins is true if clones need the files of what they were cloned from. inUse then reports whether a frozen
+	// layer still carries clones and so must not be destroyed yet.
+	keepsOrigins() bool
 	inUse(layer string) (bool, error)
 	// attach brings a whole volume back after a reboot; detach is its reverse.
 	attach(ctx context.Context, w wrapper) error
@@ -77,7 +79,7 @@ func (d *dirs) describe(err error) error   { return d.space.translate(err) }
 // prepare makes the pool's directories.
 func (d *dirs) prepare() error {
 	for _, dir := range []string{d.root, d.volumesDir(), d.tmpDir(), d.trashDir()} {
-		mode := os.FileMode(0o711)
+		mode := os.FileMode(0o700)
 		if dir != d.root && dir != d.volumesDir() {
 			mode = 0o700
 		}
@@ -297,6 +299,13 @@ func (d *dirs) Delete(ctx context.Context, id string) error {
 	); err != nil {
 		return fmt.Errorf("delete volume %s: %w", id, err)
 	}
+	if !d.backend.keepsOrigins() {
+		return nil
+	}
+	// This may have been the last clone of something that was deleted before.
+	if err := d.sweep(ctx, d.trashDir(), "", unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("delete volume %s: %w", id, err)
+	}
 	return nil
 }
 
@@ -451,20 +460,23 @@ func (d *dirs) recover(ctx context.Context) error {
 	return nil
 }
 
+// unmount detaches every volume, and those in the trash that still carry clones.
 func (d *dirs) unmount(ctx context.Context) error {
-	list, err := d.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range list {
-		w, err := openWrapper(ctx, d.volumeDir(v.ID), unix.LOCK_SH)
+	for _, dir := range []string{d.volumesDir(), d.trashDir()} {
+		entries, err := os.ReadDir(dir)
 		if err != nil {
-			continue
+			return fmt.Errorf("unmount: %w", err)
 		}
-		err = d.backend.detach(w)
-		w.close()
-		if err != nil {
-			return fmt.Errorf("detach volume %s: %w", v.ID, err)
+		for _, e := range entries {
+			w, err := openWrapper(ctx, filepath.Join(dir, e.Name()), unix.LOCK_SH)
+			if err != nil {
+				continue
+			}
+			err = d.backend.detach(w)
+			w.close()
+			if err != nil {
+				return fmt.Errorf("detach volume %s: %w", e.Name(), err)
+			}
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ func errNoXFSProgs() error {
 // ensure makes the image if there is none, grows it if it is smaller than size, and mounts it. The caller holds the
 // pool's lock.
 func (i image) ensure(ctx context.Context, size int64) error {
-	if err := os.MkdirAll(i.dir, 0o711); err != nil {
+	if err := os.MkdirAll(i.dir, 0o700); err != nil {
 		return fmt.Errorf("make the pool's directory: %w", err)
 	}
 	if !i.exists() {

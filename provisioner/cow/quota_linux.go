@@ -88,14 +88,15 @@ func newQuotas(root string, log *slog.Logger) (*quotas, error) {
 
 // probe asks for the state of project quotas (Q_XGETQSTATV).
 func (q *quotas) probe(fd int) bool {
-	// struct fs_quota_statv begins with a version byte (1, set by the caller), a pad byte and 16 bits of flags.
-	var state [64]uint32
-	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&state[0])), 256)
-	bytes[0] = 1
-	if err := q.control(fd, quotaGetState, 0, unsafe.Pointer(&state[0])); err != nil {
-		return false
-	}
-	return binary.NativeEndian.Uint16(bytes[2:])&quotaProjEnforced != 0
+	// struct fs_quota_statv begins with a version byte (1, set by the caller), a pad byte and 16 bits of flags; the rest
+	// is about 150 bytes.
+	state := struct {
+		version, _ uint8
+		flags      uint16
+		_          [256]byte
+	}{version: 1}
+	err := control(q, fd, quotaGetState, 0, &state)
+	return err == nil && state.flags&quotaProjEnforced != 0
 }
 
 // prepare sets on an empty directory what everything in it inherits: the copy-on-write extent size and, with a limit
@@ -106,7 +107,7 @@ func (q *quotas) prepare(fd int, limit int64) error {
 		return nil
 	}
 	var attr fsxattr
-	if err := ioctl(fd, fsGetXattr, unsafe.Pointer(&attr)); err != nil {
+	if err := ioctl(fd, fsGetXattr, &attr); err != nil {
 		return fmt.Errorf("read the directory's attributes: %w", err)
 	}
 	if q.cowExtents {
@@ -124,7 +125,7 @@ func (q *quotas) prepare(fd int, limit int64) error {
 		attr.xflags |= xflagProjInherit
 		attr.projid = id
 	}
-	if err := ioctl(fd, fsSetXattr, unsafe.Pointer(&attr)); err != nil {
+	if err := ioctl(fd, fsSetXattr, &attr); err != nil {
 		return fmt.Errorf("set the directory's attributes: %w", err)
 	}
 	return nil
@@ -136,7 +137,7 @@ func (q *quotas) release(fd int) {
 		return
 	}
 	var attr fsxattr
-	if err := ioctl(fd, fsGetXattr, unsafe.Pointer(&attr)); err != nil || attr.projid < firstProject {
+	if err := ioctl(fd, fsGetXattr, &attr); err != nil || attr.projid < firstProject {
 		return
 	}
 	if err := q.setLimit(fd, attr.projid, 0); err != nil {
@@ -150,22 +151,24 @@ func (q *quotas) setLimit(fd int, project uint32, limit int64) error {
 		version: diskQuotaVersion, flags: quotaProject, fieldMask: quotaBlockLimits,
 		id: project, hardBlocks: blocks, softBlocks: blocks,
 	}
-	if err := q.control(fd, quotaSetLimits, project, unsafe.Pointer(&dq)); err != nil {
+	if err := control(q, fd, quotaSetLimits, project, &dq); err != nil {
 		return fmt.Errorf("set the limit of project %d: %w", project, err)
 	}
 	return nil
 }
 
 // control is quotactl_fd(2), or quotactl(2) where the kernel does not have it.
-func (q *quotas) control(fd int, command, id uint32, arg unsafe.Pointer) error {
+func control[T any](q *quotas, fd int, command, id uint32, arg *T) error {
 	request := uintptr(command<<8 | projectQuotaType)
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, uintptr(fd), request, uintptr(id), uintptr(arg), 0, 0)
+	//nolint:gosec // G103: the kernel takes the argument by address
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, uintptr(fd), request, uintptr(id), uintptr(unsafe.Pointer(arg)), 0, 0)
 	if errno == unix.ENOSYS {
 		device, err := unix.BytePtrFromString(q.device)
 		if err != nil {
-			return err
+			return fmt.Errorf("device %q: %w", q.device, err)
 		}
-		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL, request, uintptr(unsafe.Pointer(device)), uintptr(id), uintptr(arg), 0, 0)
+		//nolint:gosec // G103: the kernel takes both by address
+		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL, request, uintptr(unsafe.Pointer(device)), uintptr(id), uintptr(unsafe.Pointer(arg)), 0, 0)
 	}
 	if errno != 0 {
 		return errno
@@ -173,8 +176,10 @@ func (q *quotas) control(fd int, command, id uint32, arg unsafe.Pointer) error {
 	return nil
 }
 
-func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg)); errno != 0 {
+// ioctl makes a request whose argument is a struct.
+func ioctl[T any](fd int, request uintptr, arg *T) error {
+	//nolint:gosec // G103: the kernel takes the argument by address
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(arg))); errno != 0 {
 		return errno
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 type plain struct {
 	share  bool // FICLONE; otherwise copy
 	quotas *quotas
+	fault  func(step string)
 }
 
 func (p *plain) name() string {
@@ -25,6 +26,7 @@ func (p *plain) name() string {
 func (p *plain) copyOnWrite() bool          { return p.share }
 func (p *plain) sharesBlocks() bool         { return p.share }
 func (p *plain) inUse(string) (bool, error) { return false, nil }
+func (p *plain) keepsOrigins() bool         { return false }
 func (p *plain) detach(wrapper) error       { return nil }
 
 func (p *plain) attach(context.Context, wrapper) error { return nil }
@@ -80,10 +82,15 @@ func (p *plain) clone(ctx context.Context, from origin, to wrapper, limit int64)
 	if err := p.quotas.prepare(dst, limit); err != nil {
 		return err
 	}
+	fill := copyFile
 	if p.share {
-		return from.tree.replicate(ctx, src, dst, shareFile)
+		fill = shareFile
 	}
-	if err := from.tree.replicate(ctx, src, dst, copyFile); err != nil {
+	err = from.tree.replicate(ctx, src, dst, func(ctx context.Context, src, dst int, size int64) error {
+		p.fault("clone: file made")
+		return fill(ctx, src, dst, size)
+	})
+	if err != nil || p.share {
 		return err
 	}
 	// A rename may reach the disk before the data it makes visible. (XFS logs shared blocks before the rename.)

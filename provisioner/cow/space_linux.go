@@ -60,6 +60,10 @@ func (s space) check(bytes int64) error {
 	if err != nil {
 		return err
 	}
+	return s.enough(total, free, bytes)
+}
+
+func (s space) enough(total, free, bytes int64) error {
 	reserve := s.reserved(total)
 	if free-reserve >= max(bytes, headroom) {
 		return nil

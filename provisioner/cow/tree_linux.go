@@ -62,7 +62,7 @@ func scan(ctx context.Context, root int) (*tree, error) {
 		if err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		var st unix.Stat_t
@@ -105,32 +105,50 @@ func (t *tree) add(path string, d fs.DirEntry, st *unix.Stat_t, dir int) error {
 // fillFunc gives a new empty file the contents of the file it is a copy of.
 type fillFunc func(ctx context.Context, src, dst int, size int64) error
 
-// batch is how many files a worker takes at a time: few enough to keep all workers busy to the end, many enough that
-// two of them seldom create in the same directory, where they would wait for each other.
-const batch = 32
+// batch is how many files a worker takes at a time: few enough to keep all workers busy to the end.
+const batch = 16
 
 // replicate makes the whole tree, read from the directory src is open on, in the directory dst is open on.
 func (t *tree) replicate(ctx context.Context, src, dst int, fill fillFunc) error {
-	r := &replica{tree: t, fill: fill}
+	workers := max(2, runtime.NumCPU())
+	r := &replica{tree: t, fill: fill, lanes: workers}
 	defer r.close()
 	if err := r.makeDirs(src, dst); err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for range max(2, runtime.NumCPU()) {
+	for range workers {
 		group.Go(func() error { return r.work(gctx) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return r.makeLinks()
+	if err := r.makeLinks(); err != nil {
+		return err
+	}
+	return r.finishDirs()
 }
 
 type replica struct {
 	tree     *tree
 	fill     fillFunc
 	from, to []int // descriptors of the directories, by index in tree.Dirs
+	lanes    int
 	next     atomic.Int64
+}
+
+// take returns the next batch of files, or false. Files are listed directory by directory, and two workers that create in
+// one directory wait for each other; so the list is cut into as many lanes as there are workers, and consecutive takers
+// are sent to different lanes.
+func (r *replica) take() ([]treeFile, bool) {
+	files := r.tree.Files
+	perLane := (len(files) + r.lanes*batch - 1) / (r.lanes * batch) // batches
+	n := int(r.next.Add(1)) - 1
+	if n >= perLane*r.lanes {
+		return nil, false
+	}
+	start := (n%r.lanes*perLane + n/r.lanes) * batch
+	return files[min(start, len(files)):min(start+batch, len(files))], true
 }
 
 func (r *replica) close() {
@@ -162,22 +180,34 @@ func (r *replica) makeDirs(src, dst int) error {
 			return fmt.Errorf("open directory %s: %w", name, err)
 		}
 		r.to = append(r.to, to)
-		if err := own(to, d.UID, d.GID, d.Mode, 0o700); err != nil {
+		if err := own(to, d.UID, d.GID, 0o700, 0o700); err != nil {
 			return fmt.Errorf("directory %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
+// finishDirs sets the modes. It comes last, because what is made in a directory with the set-group-id bit gets its group.
+func (r *replica) finishDirs() error {
+	for i, d := range r.tree.Dirs {
+		if d.Mode == 0o700 {
+			continue
+		}
+		if err := unix.Fchmod(r.to[i], d.Mode); err != nil {
+			return fmt.Errorf("set the mode of directory %s: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
 func (r *replica) work(ctx context.Context) error {
-	files := r.tree.Files
 	for {
-		start := int(r.next.Add(batch)) - batch
-		if start >= len(files) {
+		files, ok := r.take()
+		if !ok {
 			return nil
 		}
-		for i := start; i < min(start+batch, len(files)); i++ {
-			if err := ctx.Err(); err != nil {
+		for i := range files {
+			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if err := r.copyFile(ctx, &files[i]); err != nil {

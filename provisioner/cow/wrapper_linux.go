@@ -86,7 +86,7 @@ func lock(ctx context.Context, fd, how int) error {
 func newWrapper(ctx context.Context, parent, id string) (wrapper, string, error) {
 	for {
 		path := filepath.Join(parent, id+"."+randomName())
-		if err := os.Mkdir(path, 0o711); err != nil {
+		if err := os.Mkdir(path, 0o700); err != nil {
 			return wrapper{}, "", fmt.Errorf("make a volume's directory: %w", err)
 		}
 		w, err := openWrapper(ctx, path, unix.LOCK_EX)
