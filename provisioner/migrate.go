@@ -125,7 +125,11 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 			StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout,
 			DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
 		})
-		return fmt.Sprintf("%d of %d applied", len(report.Applied), len(plan.Pending)), err
+		done := len(report.Applied)
+		if done > 0 && report.Applied[done-1].Error != "" {
+			done-- // the last one is listed and failed
+		}
+		return fmt.Sprintf("%d of %d applied", done, len(plan.Pending)), err
 	})
 	s.Checkpoint("migrated")
 	if ctx.Err() != nil {

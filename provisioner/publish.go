@@ -180,8 +180,11 @@ func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *mi
 	if err != nil {
 		return data, err
 	}
-	// A preview falls asleep and wakes up many times: that is no news.
-	steps = slices.DeleteFunc(steps, func(step mayfly.Step) bool { return step.Name == "wake" || step.Name == "suspend" })
+	// A preview falls asleep and wakes up many times: that is no news. Migrations that ran are part of the step "migrate" and
+	// have a table of their own.
+	steps = slices.DeleteFunc(steps, func(step mayfly.Step) bool {
+		return step.Name == "wake" || step.Name == "suspend" || step.Name == "migration" && step.FinishedAt != nil
+	})
 	for _, step := range steps[max(0, len(steps)-shownSteps):] {
 		data.Steps = append(data.Steps, commentStep(step))
 		if step.Name == "clone" {
