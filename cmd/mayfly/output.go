@@ -74,7 +74,11 @@ func until(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
-	return "in " + rough(time.Until(*t))
+	left := time.Until(*t)
+	if left > 2*time.Minute {
+		left = left.Round(time.Minute) // or else 12h that were asked for a moment ago would be 11h
+	}
+	return "in " + rough(left)
 }
 
 // rough prints a duration in its largest unit.

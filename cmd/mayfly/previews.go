@@ -29,9 +29,9 @@ func (w *waiting) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&w.timeout, "timeout", 10*time.Minute, "with --wait: how long at most")
 }
 
-// followReady shows the steps of a preview until it is settled, and fails if it failed.
-func (w *waiting) followReady(ctx context.Context, c *client.Client, name string, progress io.Writer) (*client.Preview, error) {
-	last, err := w.follow(ctx, c, name, progress, func(p *client.Preview) bool { return p.Settled })
+// followReady shows the steps of a preview until it is settled, and fails if it failed. Steps that had ended in before are no news.
+func (w *waiting) followReady(ctx context.Context, c *client.Client, name string, before []client.Step, progress io.Writer) (*client.Preview, error) {
+	last, err := w.follow(ctx, c, name, before, progress, func(p *client.Preview) bool { return p.Settled })
 	if err != nil {
 		return last, err
 	}
@@ -41,21 +41,24 @@ func (w *waiting) followReady(ctx context.Context, c *client.Client, name string
 	return last, nil
 }
 
-func (w *waiting) follow(ctx context.Context, c *client.Client, name string, progress io.Writer, done func(*client.Preview) bool) (*client.Preview, error) {
+func (w *waiting) follow(ctx context.Context, c *client.Client, name string, before []client.Step, progress io.Writer, done func(*client.Preview) bool) (*client.Preview, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	last := &client.Preview{}
 	began := time.Now()
+	key := func(step client.Step) string { return step.Name + step.StartedAt.String() }
 	shown := map[string]bool{}
+	for _, step := range before {
+		shown[key(step)] = step.FinishedAt != nil
+	}
 	failure := ""
 	err := c.FollowPreview(ctx, name, func(p *client.Preview) bool {
 		last = p
 		for _, step := range p.Steps {
-			key := step.Name + step.StartedAt.String()
-			if step.FinishedAt == nil || shown[key] || step.FinishedAt.Before(began.Add(-time.Minute)) {
+			if step.FinishedAt == nil || shown[key(step)] || step.FinishedAt.Before(began.Add(-time.Minute)) {
 				continue
 			}
-			shown[key] = true
+			shown[key(step)] = true
 			fmt.Fprintln(progress, stepLine(step))
 		}
 		if p.Failure != nil && p.Failure.Message != failure && !p.Settled {
@@ -107,7 +110,7 @@ func newCreateCommand(s streams, conn *connection) *cobra.Command {
 				return err
 			}
 			if w.wait {
-				if p, err = w.followReady(cmd.Context(), c, p.Name, s.err); err != nil {
+				if p, err = w.followReady(cmd.Context(), c, p.Name, nil, s.err); err != nil {
 					return err
 				}
 			}
@@ -193,7 +196,7 @@ func newGetCommand(s streams, conn *connection) *cobra.Command {
 				return err
 			}
 			if w.wait {
-				if _, err := w.followReady(cmd.Context(), c, args[0], s.err); err != nil {
+				if _, err := w.followReady(cmd.Context(), c, args[0], nil, s.err); err != nil {
 					return err
 				}
 			}
@@ -295,7 +298,7 @@ func change(ctx context.Context, s streams, conn *connection, out format, w *wai
 		return err
 	}
 	if w.wait {
-		if p, err = w.followReady(ctx, c, name, s.err); err != nil {
+		if p, err = w.followReady(ctx, c, name, p.Steps, s.err); err != nil {
 			return err
 		}
 	}
@@ -357,14 +360,15 @@ func newRemoveCommand(s streams, conn *connection) *cobra.Command {
 }
 
 func remove(ctx context.Context, s streams, c *client.Client, w *waiting, name string) error {
-	if _, err := c.DeletePreview(ctx, name); err != nil {
+	p, err := c.DeletePreview(ctx, name)
+	if err != nil {
 		return err
 	}
 	if !w.wait {
 		_, err := fmt.Fprintln(s.out, name+" is being removed")
 		return err
 	}
-	_, err := w.follow(ctx, c, name, s.err, func(p *client.Preview) bool { return p.State == string(mayfly.PreviewDeleted) })
+	_, err = w.follow(ctx, c, name, p.Steps, s.err, func(p *client.Preview) bool { return p.State == string(mayfly.PreviewDeleted) })
 	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound { // it may be gone before it can be followed
 		return err
 	}
