@@ -19,6 +19,9 @@ import (
 // recovery in milliseconds; one that crashed has WAL to replay.
 const readyTimeout = 2 * time.Minute
 
+// createTimeout bounds the making of a stopped container.
+const createTimeout = time.Minute
+
 // build makes the wanted generation: a clone, an instance on it, the preview's password. Whatever an earlier generation left is
 // removed first. Every step finds its own work done if it was.
 func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
@@ -66,13 +69,19 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 func (s *Service) cloneAndCreate(ctx context.Context, p *mayfly.Preview, template *mayfly.Template, project mayfly.Project) error {
 	built := *p
 	built.ObservedGeneration = p.Generation
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.Engine.Create(groupCtx, s.instanceSpec(&built, template)) })
+	var group errgroup.Group
+	group.Go(func() error {
+		// Not cancelled with the rest: the engine may finish a creation whose request was given up, after everything that the
+		// preview has was looked for and removed.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+		defer cancel()
+		return s.Engine.Create(ctx, s.instanceSpec(&built, template))
+	})
 	group.Go(func() error {
 		detail := fmt.Sprintf("template %s v%d", template.Project, template.Version)
-		return s.step(groupCtx, p, "clone", detail, func(ctx context.Context) (string, error) {
+		return s.step(ctx, p, "clone", detail, func(ctx context.Context) (string, error) {
 			err := s.Volumes.Clone(ctx, template.ID, p.Resource(p.Generation), or(project.Previews.DiskBytes, defaultDiskBytes))
-			return "", cloneError(err)
+			return "", cloneError(err, template)
 		})
 	})
 	err := group.Wait()
@@ -80,12 +89,24 @@ func (s *Service) cloneAndCreate(ctx context.Context, p *mayfly.Preview, templat
 	return err
 }
 
-func cloneError(err error) error {
-	if errors.Is(err, driver.ErrNoSpace) {
+func cloneError(err error, template *mayfly.Template) error {
+	switch {
+	case errors.Is(err, driver.ErrNoSpace):
 		return mayfly.Errorf(mayfly.CodePoolFull, "the pool is too full for another preview: %w", err).
 			WithHint("remove previews (mayfly rm), wait for some to expire, or make the pool larger (pool.size)")
+	case errors.Is(err, driver.ErrNotFound):
+		lost := templateLost(template)
+		lost.Err = err
+		return lost
 	}
 	return err
+}
+
+// templateLost is the error for a template that is on record and not in the pool.
+func templateLost(template *mayfly.Template) *mayfly.Error {
+	return mayfly.Errorf(mayfly.CodeNoTemplate, "the volume of template %s v%d is not in the pool", template.Project, template.Version).
+		WithHint("if the pool's file system is not mounted, restart mayfly; otherwise build a new template "+
+			"(mayfly template build --project %s) and reset the preview", template.Project)
 }
 
 // templateOf returns the template that the preview was given, or the newest if it has none or its own is gone.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/provisioner/driver"
 )
 
 // errSuperseded cancels work for a state that is no longer wanted.
@@ -39,6 +40,8 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 
 // convergeLocked takes one pass. It cancels itself when what is wanted changes so that the work is for nothing.
 func (s *Service) convergeLocked(ctx context.Context, id string) error {
+	changes, stop := s.Watcher.Watch(id) // before the row is read, so that no change after it goes unnoticed
+	defer stop()
 	p, err := s.Store.Preview(ctx, id)
 	if err != nil {
 		return err
@@ -46,13 +49,13 @@ func (s *Service) convergeLocked(ctx context.Context, id string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !p.WantDeleted {
-		go s.cancelWhenSuperseded(ctx, cancel, *p)
+		go s.cancelWhenSuperseded(ctx, cancel, *p, changes)
 	}
 	err = s.act(ctx, p)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(context.Cause(ctx), errSuperseded):
+	case errors.Is(err, errSuperseded), errors.Is(context.Cause(ctx), errSuperseded):
 		return errSuperseded
 	case ctx.Err() != nil: // shutting down: the next start goes on
 		return err
@@ -60,9 +63,7 @@ func (s *Service) convergeLocked(ctx context.Context, id string) error {
 	return s.fail(ctx, p, err)
 }
 
-func (s *Service) cancelWhenSuperseded(ctx context.Context, cancel context.CancelCauseFunc, began mayfly.Preview) {
-	changes, stop := s.Watcher.Watch(began.ID)
-	defer stop()
+func (s *Service) cancelWhenSuperseded(ctx context.Context, cancel context.CancelCauseFunc, began mayfly.Preview, changes <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,7 +172,11 @@ const stopTimeout = 30 * time.Second
 func (s *Service) suspend(ctx context.Context, p *mayfly.Preview) error {
 	s.Connections.Disconnect(p.ID)
 	err := s.step(ctx, p, "suspend", "", func(ctx context.Context) (string, error) {
-		return "", s.Engine.Stop(ctx, p.Instance(), stopTimeout)
+		err := s.Engine.Stop(ctx, p.Instance(), stopTimeout)
+		if errors.Is(err, driver.ErrNotFound) { // somebody removed it: nothing runs, and waking makes it anew
+			return "", nil
+		}
+		return "", err
 	})
 	if err != nil {
 		return err
@@ -183,7 +188,15 @@ func (s *Service) suspend(ctx context.Context, p *mayfly.Preview) error {
 }
 
 // wake makes sure that the instance runs and accepts connections; it makes it anew if it is gone while the volume is there.
+// A preview whose volume is gone is rebuilt: there is nothing left to keep.
 func (s *Service) wake(ctx context.Context, p *mayfly.Preview) error {
+	lost, err := s.volumeLost(ctx, p)
+	if err != nil {
+		return err
+	}
+	if lost {
+		return s.rebuild(ctx, p, "its volume was gone")
+	}
 	instance, err := s.Engine.Inspect(ctx, p.Instance())
 	if err == nil && instance.Running && p.State == mayfly.PreviewReady {
 		return s.clearFailure(ctx, p)
@@ -205,8 +218,36 @@ func (s *Service) wake(ctx context.Context, p *mayfly.Preview) error {
 	if p.State == mayfly.PreviewFailed { // inspectable, and stays failed
 		return nil
 	}
+	// Whoever woke it is about to use it: it has not been idle since before it slept.
+	if err := s.Store.Touch(ctx, p.ID, s.Clock()); err != nil {
+		return err
+	}
 	p.State, p.Failure = mayfly.PreviewReady, nil
 	return s.Store.Observe(ctx, p)
+}
+
+// volumeLost reports whether the preview's volume is gone. It is an error if its template's is gone too: then it is the
+// pool that is not there, and what seems lost may come back.
+func (s *Service) volumeLost(ctx context.Context, p *mayfly.Preview) (bool, error) {
+	volumes, err := s.Volumes.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	has := map[string]bool{}
+	for _, volume := range volumes {
+		has[volume.ID] = true
+	}
+	if has[p.Instance()] {
+		return false, nil
+	}
+	template, err := s.templateOf(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	if !has[template.ID] {
+		return false, templateLost(template)
+	}
+	return true, nil
 }
 
 func (s *Service) clearFailure(ctx context.Context, p *mayfly.Preview) error {

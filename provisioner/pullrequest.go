@@ -161,6 +161,10 @@ func pullRequestOf(pr *forge.PullRequest) *mayfly.PullRequest {
 }
 
 func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Project, pr *forge.PullRequest) error {
+	expired, err := s.Store.PullRequestExpired(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA)
+	if err != nil || expired {
+		return err // its time was up; the next push makes a new one
+	}
 	p := &mayfly.Preview{
 		ID: mayfly.NewID("p"), Name: mayfly.PullRequestName(project.Name, pr.Number), Project: project.Name,
 		Kind: mayfly.KindPullRequest, PR: pullRequestOf(pr), Generation: 1, CreatedBy: "github:" + pr.Author,
@@ -171,10 +175,14 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 		p.ExpiresAt = &expires
 	}
 	s.newPassword(p)
-	err := s.Store.CreatePreview(ctx, p, s.limits(project))
-	if mayfly.ErrorCode(err) == mayfly.CodeQuotaExceeded {
-		if statusErr := s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA,
-			forge.StatusFor(forge.StatusData{State: forge.StateFailed, Failure: mayfly.FailureOf(err)})); statusErr != nil {
+	err = s.checkSpace(ctx)
+	if err == nil {
+		err = s.Store.CreatePreview(ctx, p, s.limits(project))
+	}
+	switch mayfly.ErrorCode(err) {
+	case mayfly.CodeQuotaExceeded, mayfly.CodePoolFull:
+		status := forge.StatusFor(forge.StatusData{State: forge.StateFailed, Failure: mayfly.FailureOf(err)})
+		if statusErr := s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA, status); statusErr != nil {
 			return statusErr
 		}
 		return &LaterError{After: time.Minute, Reason: err.Error()}

@@ -41,12 +41,19 @@ func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Pre
 	if err != nil {
 		return err
 	}
-	running := map[string]bool{}
+	volumes, err := s.Volumes.List(ctx)
+	if err != nil {
+		return err
+	}
+	running, stored := map[string]bool{}, map[string]bool{}
 	for _, instance := range instances {
 		running[instance.ID] = instance.Running
 	}
+	for _, volume := range volumes {
+		stored[volume.ID] = true
+	}
 	for _, p := range previews {
-		if p.Settled() && (p.State != mayfly.PreviewReady || running[p.Instance()]) {
+		if p.Settled() && (p.State != mayfly.PreviewReady || (running[p.Instance()] && stored[p.Instance()])) {
 			continue
 		}
 		if err := s.Recheck(ctx, p.ID); err != nil {
@@ -76,6 +83,15 @@ func (s *Service) reconcilePullRequests(ctx context.Context, project mayfly.Proj
 		delete(existing, pr.Number)
 		if pr.Fork || (p != nil && p.PR.HeadSHA == pr.HeadSHA && p.PR.BaseRef == pr.BaseRef) {
 			continue
+		}
+		if p == nil {
+			expired, err := s.Store.PullRequestExpired(ctx, project.Name, repositoryID, pr.Number, pr.HeadSHA)
+			if err != nil {
+				return err
+			}
+			if expired {
+				continue
+			}
 		}
 		if err := s.Store.RequestPullRequest(ctx, repositoryID, pr.Number); err != nil {
 			return err
@@ -194,20 +210,25 @@ func (s *Service) sweepGenerations(ctx context.Context, previews []*mayfly.Previ
 		if p == nil || !p.Settled() || instance.ID == p.Instance() {
 			continue
 		}
-		unlock, ok, err := s.Store.TryLock(ctx, "preview:"+p.ID)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		err = s.removeGenerations(ctx, p, p.ObservedGeneration)
-		unlock()
-		if err != nil {
+		if err := s.removeStale(ctx, p.ID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeStale removes the other generations of a settled preview, unless somebody is at work on it.
+func (s *Service) removeStale(ctx context.Context, id string) error {
+	unlock, ok, err := s.Store.TryLock(ctx, "preview:"+id)
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	p, err := s.Store.Preview(ctx, id) // with the lock held: it may have been reset since it was listed
+	if err != nil || !p.Settled() || p.State == mayfly.PreviewDeleted {
+		return err
+	}
+	return s.removeGenerations(ctx, p, p.ObservedGeneration)
 }
 
 // deliveryKept is how long a delivery stays in the inbox: longer than GitHub offers to redeliver it (3 days), so that a redelivery

@@ -229,16 +229,16 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 			return nil, err
 		}
 	}
-	if p.State == mayfly.PreviewReady && p.Settled() {
-		// Somebody could not reach a preview that should be there.
-		if instance, err := s.Engine.Inspect(ctx, p.Instance()); err != nil || !instance.Running {
-			if err := s.Recheck(ctx, p.ID); err != nil {
-				return nil, err
-			}
+	reached := func(*mayfly.Preview) bool { return true }
+	if p.Connectable() && p.Settled() && !s.runs(ctx, p) {
+		// Somebody could not reach a preview that should be there. Nothing in its row will change when it is.
+		if err := s.Recheck(ctx, p.ID); err != nil {
+			return nil, err
 		}
+		reached = func(p *mayfly.Preview) bool { return !p.Connectable() || s.runs(ctx, p) }
 	}
 	p, err = s.Await(ctx, p.ID, func(p *mayfly.Preview) bool {
-		return p.WantDeleted || (p.Settled() && !p.WantSuspended)
+		return p.WantDeleted || (p.Settled() && !p.WantSuspended && reached(p))
 	})
 	switch {
 	case err != nil:
@@ -249,6 +249,11 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 		return p, &mayfly.Error{Code: p.Failure.Code, Message: p.Failure.Message, Hint: p.Failure.Hint}
 	}
 	return p, nil
+}
+
+func (s *Service) runs(ctx context.Context, p *mayfly.Preview) bool {
+	instance, err := s.Engine.Inspect(ctx, p.Instance())
+	return err == nil && instance.Running
 }
 
 // Recheck asks for a preview that should be running to be looked at: its Postgres did not answer.

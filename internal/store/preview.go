@@ -134,6 +134,21 @@ func (s *Store) PreviewByPullRequest(ctx context.Context, project string, reposi
 		`where project = $1 and repository_id = $2 and number = $3 and state <> 'deleted'`, project, repositoryID, number)
 }
 
+// PullRequestExpired reports whether the last preview that a pull request had for this head commit was removed because its
+// time was up, rather than because the pull request was closed.
+func (s *Store) PullRequestExpired(ctx context.Context, project string, repositoryID int64, number int, sha string) (bool, error) {
+	var expired bool
+	err := s.pool.QueryRow(ctx, `
+		select coalesce((
+			select state = 'deleted' and head_sha = $4 and coalesce(expires_at <= deleted_at, false) from preview
+			where project = $1 and repository_id = $2 and number = $3 order by created_at desc, id limit 1), false)`,
+		project, repositoryID, number, sha).Scan(&expired)
+	if err != nil {
+		return false, failed(err, "look for an expired preview of %s", mayfly.PullRequestName(project, number))
+	}
+	return expired, nil
+}
+
 func (s *Store) onePreview(ctx context.Context, what, where string, args ...any) (*mayfly.Preview, error) {
 	p, err := scanPreview(s.pool.QueryRow(ctx, `select `+previewColumns+` from preview `+where, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -234,7 +249,7 @@ func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 		_, err := tx.Exec(ctx, `
 			update preview set state = $2, observed_generation = $3, observed_sha = $4, failure = $5, template_id = nullif($6, ''),
 				database = $7, owner = $8, ready_at = $9, deleted_at = $10
-			where id = $1`,
+			where id = $1 and state <> 'deleted'`, // whoever lost the lock with its connection must not bring it back
 			p.ID, p.State, p.ObservedGeneration, p.ObservedSHA, p.Failure, p.TemplateID, p.Database, p.Owner, p.ReadyAt, p.DeletedAt)
 		if err != nil {
 			return err
