@@ -27,5 +27,8 @@ func ParseDuration(text string) (time.Duration, error) {
 	if err != nil || v < 0 {
 		return 0, Errorf(CodeInvalid, "%q is not a duration such as 90s, 12h or 7d", text)
 	}
+	if total+v < total { // int64 holds 292 years
+		return 0, Errorf(CodeInvalid, "%q is longer than a duration can be", text)
+	}
 	return total + v, nil
 }
