@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -76,17 +75,25 @@ func (c *Client) Preview(ctx context.Context, name string) (*Preview, error) {
 // waitPerRequest is how long one request is held by the server: short enough for proxies that cut idle connections.
 const waitPerRequest = 50 * time.Second
 
-// WaitReady waits until the preview is settled (with sha, until exactly that commit is applied) or ctx ends. A preview that failed
-// is returned without an error: look at State and Failure.
+// WaitReady waits until the preview is settled or ctx ends. With sha, a whole commit id, it waits for exactly that commit, also for
+// a pull request's preview that does not exist yet. A preview that failed is returned without an error: look at State and Failure.
 func (c *Client) WaitReady(ctx context.Context, name, sha string) (*Preview, error) {
 	q := url.Values{"wait": {"ready"}, "timeout": {waitPerRequest.String()}}
 	if sha != "" {
 		q.Set("sha", sha)
 	}
+	var retry retries
 	for {
 		var p Preview
+		asked := time.Now()
 		err := c.call(ctx, http.MethodGet, "/previews/"+url.PathEscape(name), q, nil, &p)
-		if mayfly.ErrorCode(err) != mayfly.CodeTimeout || ctx.Err() != nil {
+		if mayfly.ErrorCode(err) == mayfly.CodeTimeout && ctx.Err() == nil {
+			if time.Since(asked) > time.Second {
+				continue
+			}
+			err = fmt.Errorf("%w (%w)", err, errCut) // it answers early when it is being stopped
+		}
+		if err = retry.after(ctx, err); err != nil || p.Name != "" {
 			return &p, err
 		}
 	}
@@ -123,9 +130,25 @@ func (c *Client) Report(ctx context.Context, name string) (json.RawMessage, erro
 	return report, err
 }
 
-// FollowPreview calls fn with the preview now and after every change, until fn returns false, the preview is gone, or ctx ends.
+// FollowPreview calls fn with the preview now and after every change, until fn returns false, the preview is deleted, or ctx ends.
+// A connection that breaks is made again, which calls fn again too.
 func (c *Client) FollowPreview(ctx context.Context, name string, fn func(*Preview) bool) error {
-	return follow(ctx, c, "/previews/"+url.PathEscape(name)+"/events", fn)
+	return follow(ctx, c, "/previews/"+url.PathEscape(name)+"/events", func(p *Preview) bool {
+		return fn(p) && p.State != string(mayfly.PreviewDeleted)
+	})
+}
+
+// Projects lists the projects that the token may see.
+func (c *Client) Projects(ctx context.Context) ([]Project, error) {
+	var list ProjectList
+	err := c.call(ctx, http.MethodGet, "/projects", nil, nil, &list)
+	return list.Items, err
+}
+
+// RevokeToken makes the access token with that id invalid.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	var revoked RevokedToken
+	return c.call(ctx, http.MethodPost, "/tokens/"+url.PathEscape(id)+"/revoke", nil, nil, &revoked)
 }
 
 // Templates lists the templates of a project, oldest first.
@@ -148,8 +171,11 @@ func (c *Client) Template(ctx context.Context, id string) (*Template, error) {
 }
 
 // FollowTemplate calls fn with the template now and after every change, until fn returns false, the build has ended, or ctx ends.
+// A connection that breaks is made again, which calls fn again too.
 func (c *Client) FollowTemplate(ctx context.Context, id string, fn func(*Template) bool) error {
-	return follow(ctx, c, "/templates/"+url.PathEscape(id)+"/events", fn)
+	return follow(ctx, c, "/templates/"+url.PathEscape(id)+"/events", func(t *Template) bool {
+		return fn(t) && t.State == string(mayfly.TemplateBuilding)
+	})
 }
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
@@ -184,15 +210,17 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 	return response, nil
 }
 
+// errCut is the cause of errors that another try may mend: the server cannot be reached, or the connection broke.
+var errCut = errors.New("the connection broke")
+
 func (c *Client) unreachable(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		code := mayfly.CodeTimeout
-		if errors.Is(ctx.Err(), context.Canceled) {
-			code = mayfly.CodeCancelled
-		}
-		return &mayfly.Error{Code: code, Message: "the request did not end in time or was cancelled", Err: ctx.Err()}
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &mayfly.Error{Code: mayfly.CodeCancelled, Message: "cancelled", Err: ctx.Err()}
+	case ctx.Err() != nil:
+		return &mayfly.Error{Code: mayfly.CodeTimeout, Message: "the server did not answer in time", Err: ctx.Err()}
 	}
-	return mayfly.Errorf(mayfly.CodeInternal, "the server cannot be reached: %w", err).
+	return (&mayfly.Error{Code: mayfly.CodeInternal, Message: "the server cannot be reached: " + err.Error(), Err: errors.Join(errCut, err)}).
 		WithHint("is mayfly serve running, and is --server (or MAYFLY_URL) its address?")
 }
 
@@ -201,6 +229,10 @@ func refusal(response *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(response.Body, longest))
 	var p Problem
 	if err != nil || json.Unmarshal(raw, &p) != nil || p.Code == "" {
+		switch response.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout: // a proxy before a server that is restarted
+			return mayfly.Errorf(mayfly.CodeInternal, "the server cannot be reached: its proxy answered %s: %w", response.Status, errCut)
+		}
 		return mayfly.Errorf(mayfly.CodeInternal, "the server answered %s without saying why", response.Status).
 			WithHint("is something else than mayfly at this address?")
 	}
@@ -214,37 +246,10 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	}
 	defer func() { _ = response.Body.Close() }()
 	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		if ctx.Err() != nil {
+			return c.unreachable(ctx, err)
+		}
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	return nil
-}
-
-// follow reads server-sent events (WHATWG HTML, 9.2) whose data is one JSON value on one line.
-func follow[T any](ctx context.Context, c *Client, path string, fn func(*T) bool) error {
-	response, err := c.request(ctx, http.MethodGet, path, nil, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	reader := bufio.NewReader(response.Body)
-	for {
-		line, err := reader.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return c.unreachable(ctx, err)
-		}
-		data, ok := bytes.CutPrefix(line, []byte("data: "))
-		if !ok {
-			continue
-		}
-		value := new(T)
-		if err := json.Unmarshal(data, value); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
-		if !fn(value) {
-			return nil
-		}
-	}
 }

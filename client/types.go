@@ -135,6 +135,22 @@ type Progress struct {
 	TablesTotal int    `json:"tables_total"`
 }
 
+// Project is a project as the API shows it.
+type Project struct {
+	Name string `json:"name"`
+}
+
+// ProjectList is the projects that a token may see.
+type ProjectList struct {
+	Items []Project `json:"items"`
+}
+
+// RevokedToken says that a token is invalid from now on.
+type RevokedToken struct {
+	ID      string `json:"id"`
+	Revoked bool   `json:"revoked"`
+}
+
 // TemplateList is the templates of a project, oldest first.
 type TemplateList struct {
 	Items []Template `json:"items"`

@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,12 +60,16 @@ type Options struct {
 	Clock    func() time.Time
 	Version  string
 	MaxBytes int64 // bound of a request body; 0 means 1 MiB
+	// Heartbeat is how often a stream of events says that it is still there; 0 means every 15 seconds.
+	Heartbeat time.Duration
 }
 
 // API serves the HTTP interface.
 type API struct {
 	Options
-	echo *echo.Echo
+	echo     *echo.Echo
+	stopping chan struct{}
+	stop     func()
 }
 
 // New makes the API.
@@ -69,11 +77,15 @@ func New(opts Options) (*API, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 1 << 20
 	}
+	if opts.Heartbeat == 0 {
+		opts.Heartbeat = heartbeat
+	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	a := &API{Options: opts, echo: e}
+	a := &API{Options: opts, echo: e, stopping: make(chan struct{})}
+	a.stop = sync.OnceFunc(func() { close(a.stopping) })
 	e.HTTPErrorHandler = a.writeError
-	e.Use(a.logRequests, a.limitBody)
+	e.Use(a.logRequests, a.limitBody, refuseBadText)
 	document, err := a.openAPI()
 	if err != nil {
 		return nil, err
@@ -95,6 +107,10 @@ func New(opts Options) (*API, error) {
 	return a, nil
 }
 
+// Stop ends the streams of events and answers the requests that wait, so that nothing long holds up the end of the server
+// (http.Server.RegisterOnShutdown). Clients ask again. It may be called more than once.
+func (a *API) Stop() { a.stop() }
+
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.echo.ServeHTTP(w, r) }
 
@@ -115,6 +131,19 @@ func (a *API) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 		return next(c)
 	}
 }
+
+// refuseBadText refuses paths and queries that are not text as Postgres can store it, UTF-8 without NUL: they name nothing.
+func refuseBadText(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		query, err := url.QueryUnescape(c.Request().URL.RawQuery)
+		if err != nil || !isText(query) || !isText(c.Request().URL.Path) {
+			return mayfly.Errorf(mayfly.CodeInvalid, "the path or the query is not text: it has bytes that are not UTF-8, a NUL, or a broken escape")
+		}
+		return next(c)
+	}
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // logRequests writes one line per request, without query strings and bodies: those may hold what is nobody's business.
 func (a *API) logRequests(next echo.HandlerFunc) echo.HandlerFunc {

@@ -17,6 +17,7 @@ const tokenKey = "token"
 func (a *API) authorize(r route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		c.Response().Header().Set("Cache-Control", "no-store")
+		c.Response().Header().Set("X-Content-Type-Options", "nosniff")
 		scheme, signed, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
 		if !strings.EqualFold(scheme, "Bearer") || signed == "" {
 			return mayfly.Errorf(mayfly.CodeUnauthenticated, "a token is needed").
@@ -34,10 +35,17 @@ func (a *API) authorize(r route) echo.HandlerFunc {
 	}
 }
 
+// bearer returns the verified token of a request below /api/v1; one that allows nothing if there is none.
+func bearer(c echo.Context) *auth.Token {
+	if token, ok := c.Get(tokenKey).(*auth.Token); ok {
+		return token
+	}
+	return &auth.Token{}
+}
+
 // allow returns an error with CodeForbidden unless the bearer has the scope for the project.
 func allow(c echo.Context, scope auth.Scope, project string) error {
-	token, ok := c.Get(tokenKey).(*auth.Token)
-	if ok && token.Allows(scope, project) {
+	if bearer(c).Allows(scope, project) {
 		return nil
 	}
 	what := "the token does not have the scope " + string(scope)

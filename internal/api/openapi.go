@@ -59,7 +59,7 @@ func operation(r route, schemas object) object {
 		parameters = append(parameters, object{"name": match[1], "in": "path", "required": true, "schema": object{"type": "string"}})
 	}
 	for _, q := range r.query {
-		parameters = append(parameters, object{"name": q.name, "in": "query", "description": q.description, "schema": object{"type": "string"}})
+		parameters = append(parameters, object{"name": q.name, "in": "query", "description": q.description, "schema": schemaOfParameter(q)})
 	}
 	answer := object{"description": "what was asked for"}
 	mediaType := "application/json"
@@ -88,6 +88,14 @@ func operation(r route, schemas object) object {
 		out["requestBody"] = object{"content": object{"application/json": object{"schema": schemaOf(r.takes, schemas)}}}
 	}
 	return out
+}
+
+func schemaOfParameter(p parameter) object {
+	schema := object{"type": "string"}
+	if p.values != nil {
+		schema["enum"] = p.values
+	}
+	return schema
 }
 
 // schemaOf adds the type's schema, and those it refers to, to schemas and returns a reference to it.

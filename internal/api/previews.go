@@ -2,13 +2,17 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -31,14 +35,29 @@ func decode(c echo.Context, into any) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	err = decoder.Decode(into)
-	if err == nil && decoder.More() {
-		err = errors.New("more than one JSON value")
+	if err := decoder.Decode(into); err != nil {
+		return badBody(jsonProblem(err))
 	}
-	if err != nil {
-		return mayfly.Errorf(mayfly.CodeInvalid, "the body cannot be read: %v", err).WithHint("GET /api/v1/openapi.json describes the fields")
+	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return badBody("there is something after the JSON value")
 	}
 	return nil
+}
+
+func badBody(why string) error {
+	return mayfly.Errorf(mayfly.CodeInvalid, "the body cannot be read: %s", why).WithHint("GET /api/v1/openapi.json describes the fields")
+}
+
+// jsonProblem says what is wrong with a body in terms of JSON rather than of Go.
+func jsonProblem(err error) string {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) {
+		if wrongType.Field == "" {
+			return "it is not a JSON object"
+		}
+		return fmt.Sprintf("%s cannot be a JSON %s", wrongType.Field, wrongType.Value)
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 const (
@@ -47,25 +66,13 @@ const (
 )
 
 func (a *API) listPreviews(c echo.Context) error {
-	limit := defaultPage
-	if text := c.QueryParam("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maximalPage {
-			return mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maximalPage)
-		}
-		limit = n
+	filter, err := readFilter(c)
+	if err != nil {
+		return err
 	}
-	project := c.QueryParam("project")
-	if project != "" {
-		if err := allow(c, auth.ScopePreviewsRead, project); err != nil {
-			return err
-		}
-	}
-	token, _ := c.Get(tokenKey).(*auth.Token)
-	previews, err := a.Store.Previews(c.Request().Context(), store.Filter{
-		Project: project, Kind: mayfly.Kind(c.QueryParam("kind")), State: mayfly.PreviewState(c.QueryParam("state")),
-		Projects: visible(token), After: c.QueryParam("after"), Limit: limit + 1,
-	})
+	limit := filter.Limit
+	filter.Limit++ // one more, to see whether there is a next page
+	previews, err := a.Store.Previews(c.Request().Context(), filter)
 	if err != nil {
 		return err
 	}
@@ -80,54 +87,163 @@ func (a *API) listPreviews(c echo.Context) error {
 	return c.JSON(http.StatusOK, list)
 }
 
+// kinds and states are what the filters take.
+func kinds() []string { return []string{string(mayfly.KindPullRequest), string(mayfly.KindSandbox)} }
+
+func states() []string {
+	return []string{
+		string(mayfly.PreviewPending), string(mayfly.PreviewCreating), string(mayfly.PreviewMigrating), string(mayfly.PreviewReady),
+		string(mayfly.PreviewSuspended), string(mayfly.PreviewFailed), string(mayfly.PreviewDeleting), string(mayfly.PreviewDeleted),
+	}
+}
+
+// readFilter reads the query of a list. Values that nothing can have are refused: an empty list would look like an answer.
+func readFilter(c echo.Context) (store.Filter, error) {
+	f := store.Filter{
+		Project: c.QueryParam("project"), Kind: mayfly.Kind(c.QueryParam("kind")), State: mayfly.PreviewState(c.QueryParam("state")),
+		After: c.QueryParam("after"), Limit: defaultPage,
+	}
+	if text := c.QueryParam("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maximalPage {
+			return f, mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maximalPage)
+		}
+		f.Limit = n
+	}
+	if f.Kind != "" && !slices.Contains(kinds(), string(f.Kind)) {
+		return f, mayfly.Errorf(mayfly.CodeInvalid, "kind: %q is none of %s", string(f.Kind), strings.Join(kinds(), ", "))
+	}
+	if f.State != "" && !slices.Contains(states(), string(f.State)) {
+		return f, mayfly.Errorf(mayfly.CodeInvalid, "state: %q is none of %s", string(f.State), strings.Join(states(), ", "))
+	}
+	f.IncludeDeleted = f.State == mayfly.PreviewDeleted
+	if f.Project != "" {
+		if err := allow(c, auth.ScopePreviewsRead, f.Project); err != nil {
+			return f, err
+		}
+	}
+	f.Projects = visible(bearer(c))
+	return f, nil
+}
+
 // visible returns the projects that a token is limited to; nil for no limit.
 func visible(token *auth.Token) []string {
-	if token.Allows(auth.ScopeAdmin, "") {
+	if token.Allows(auth.ScopeAdmin, "") || len(token.Projects) == 0 {
 		return nil
 	}
 	return token.Projects
 }
 
 func (a *API) createPreview(c echo.Context) error {
-	var body client.CreatePreview
-	if err := decode(c, &body); err != nil {
+	w, err := readWish(c)
+	if err != nil {
 		return err
 	}
-	if body.Project == "" {
-		return mayfly.Errorf(mayfly.CodeInvalid, "project is missing")
-	}
-	if err := allow(c, auth.ScopePreviewsWrite, body.Project); err != nil {
+	request, err := readCreate(c)
+	if err != nil {
 		return err
 	}
-	request := provisioner.SandboxRequest{Project: body.Project, Name: body.Name, Labels: body.Labels}
-	if body.TTL != "" {
-		ttl, err := mayfly.ParseDuration(body.TTL)
-		if err != nil || ttl <= 0 {
-			return mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", body.TTL)
-		}
-		request.TTL = ttl
-	}
-	if token, ok := c.Get(tokenKey).(*auth.Token); ok {
-		request.CreatedBy = token.Subject
+	if err := w.fits(&mayfly.Preview{Name: request.Name}); err != nil {
+		return err
 	}
 	p, err := a.Previews.CreateSandbox(c.Request().Context(), request)
 	if err != nil {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderLocation, "/api/v1/previews/"+p.Name)
-	return a.answer(c, http.StatusCreated, p)
+	return a.answer(c, http.StatusCreated, p, w)
+}
+
+func readCreate(c echo.Context) (provisioner.SandboxRequest, error) {
+	var body client.CreatePreview
+	var r provisioner.SandboxRequest
+	if err := decode(c, &body); err != nil {
+		return r, err
+	}
+	if body.Project == "" {
+		return r, mayfly.Errorf(mayfly.CodeInvalid, "project is missing").WithHint("GET /api/v1/projects lists the projects")
+	}
+	if err := allow(c, auth.ScopePreviewsWrite, body.Project); err != nil {
+		return r, err
+	}
+	if err := checkLabels(body.Labels); err != nil {
+		return r, err
+	}
+	ttl, err := readTTL(body.TTL)
+	r = provisioner.SandboxRequest{Project: body.Project, Name: body.Name, TTL: ttl, Labels: body.Labels, CreatedBy: bearer(c).Subject}
+	return r, err
+}
+
+// maximalTTL is the longest time from now that a preview may be given.
+const maximalTTL = 90 * 24 * time.Hour
+
+// readTTL reads a "ttl"; 0 for one that is left out.
+func readTTL(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	ttl, err := mayfly.ParseDuration(text)
+	if err != nil || ttl <= 0 || ttl > maximalTTL {
+		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", text).WithHint("up to 90d; extend it again when that is over")
+	}
+	return ttl, nil
+}
+
+// Bounds of labels.
+const (
+	maximalLabels     = 32
+	maximalLabelKey   = 63
+	maximalLabelValue = 255
+)
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) > maximalLabels {
+		return mayfly.Errorf(mayfly.CodeInvalid, "labels: %d of them, and %d are allowed", len(labels), maximalLabels)
+	}
+	for key, value := range labels {
+		if key == "" || len(key) > maximalLabelKey || len(value) > maximalLabelValue || !isText(key) || !isText(value) {
+			return mayfly.Errorf(mayfly.CodeInvalid, "labels: %q is not usable", key).
+				WithHint("a key has 1 to %d bytes, a value up to %d, and neither a NUL", maximalLabelKey, maximalLabelValue)
+		}
+	}
+	return nil
 }
 
 func (a *API) getPreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopePreviewsRead)
+	w, err := readWish(c)
 	if err != nil {
 		return err
 	}
-	return a.answer(c, http.StatusOK, p)
+	ctx, cancel := context.WithTimeout(c.Request().Context(), w.timeout)
+	defer cancel()
+	p, err := a.preview(c, auth.ScopePreviewsRead)
+	if mayfly.ErrorCode(err) == mayfly.CodeNotFound && w.sha != "" {
+		p, err = a.appear(ctx, c, err)
+	}
+	if err == nil {
+		err = w.fits(p)
+	}
+	if err != nil {
+		return err
+	}
+	return a.answerBefore(ctx, c, http.StatusOK, p, w)
+}
+
+// target returns the preview that a change is about, and what the query asks to wait for afterwards.
+func (a *API) target(c echo.Context) (*mayfly.Preview, wish, error) {
+	w, err := readWish(c)
+	if err != nil {
+		return nil, w, err
+	}
+	p, err := a.preview(c, auth.ScopePreviewsWrite)
+	if err != nil {
+		return nil, w, err
+	}
+	return p, w, w.fits(p)
 }
 
 func (a *API) changePreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopePreviewsWrite)
+	p, w, err := a.target(c)
 	if err != nil {
 		return err
 	}
@@ -135,38 +251,36 @@ func (a *API) changePreview(c echo.Context) error {
 	if err := decode(c, &body); err != nil {
 		return err
 	}
-	change := provisioner.Change{Suspended: body.Suspended}
-	if body.TTL != "" {
-		if change.TTL, err = mayfly.ParseDuration(body.TTL); err != nil {
-			return mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", body.TTL)
-		}
-	}
-	if p, err = a.Previews.Change(c.Request().Context(), p.Name, change); err != nil {
+	ttl, err := readTTL(body.TTL)
+	if err != nil {
 		return err
 	}
-	return a.answer(c, http.StatusOK, p)
+	if p, err = a.Previews.Change(c.Request().Context(), p.Name, provisioner.Change{TTL: ttl, Suspended: body.Suspended}); err != nil {
+		return err
+	}
+	return a.answer(c, http.StatusOK, p, w)
 }
 
 func (a *API) resetPreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopePreviewsWrite)
+	p, w, err := a.target(c)
 	if err != nil {
 		return err
 	}
 	if p, err = a.Previews.Reset(c.Request().Context(), p.Name); err != nil {
 		return err
 	}
-	return a.answer(c, http.StatusAccepted, p)
+	return a.answer(c, http.StatusAccepted, p, w)
 }
 
 func (a *API) deletePreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopePreviewsWrite)
+	p, w, err := a.target(c)
 	if err != nil {
 		return err
 	}
 	if p, err = a.Previews.Delete(c.Request().Context(), p.Name); err != nil {
 		return err
 	}
-	return a.answer(c, http.StatusAccepted, p)
+	return a.answer(c, http.StatusAccepted, p, w)
 }
 
 func (a *API) previewCredentials(c echo.Context) error {
@@ -183,7 +297,7 @@ func (a *API) previewCredentials(c echo.Context) error {
 		Host: net.JoinHostPort(a.GatewayHost, strconv.Itoa(a.GatewayPort)), Path: "/" + credentials.Database,
 		RawQuery: "sslmode=" + url.QueryEscape(a.SSLMode),
 	}
-	token, _ := c.Get(tokenKey).(*auth.Token)
+	token := bearer(c)
 	a.Logger.InfoContext(c.Request().Context(), "credentials handed out", "preview", p.Name, "subject", token.Subject, "token", token.ID)
 	return c.JSON(http.StatusOK, client.Credentials{
 		Host: a.GatewayHost, Port: a.GatewayPort, Database: credentials.Database, User: credentials.User,
@@ -204,10 +318,19 @@ func (a *API) previewReport(c echo.Context) error {
 }
 
 // answer writes the preview, after waiting if the query asks for it.
-func (a *API) answer(c echo.Context, code int, p *mayfly.Preview) error {
-	p, err := a.await(c, p)
-	if err != nil {
-		return err
+func (a *API) answer(c echo.Context, code int, p *mayfly.Preview, w wish) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), w.timeout)
+	defer cancel()
+	return a.answerBefore(ctx, c, code, p, w)
+}
+
+// answerBefore is answer with the end of the waiting in ctx.
+func (a *API) answerBefore(ctx context.Context, c echo.Context, code int, p *mayfly.Preview, w wish) error {
+	if w.until != nil {
+		var err error
+		if p, err = a.await(ctx, p.ID, w); err != nil {
+			return err
+		}
 	}
 	steps, err := a.Store.Steps(c.Request().Context(), p.ID)
 	if err != nil {

@@ -22,18 +22,22 @@ type route struct {
 	handle       echo.HandlerFunc
 }
 
-// parameter is one query parameter.
-type parameter struct{ name, description string }
+// parameter is one query parameter; values lists what it may be, if that is a list.
+type parameter struct {
+	name, description string
+	values            []string
+}
 
 func (a *API) routes() []route {
 	wait := []parameter{
-		{"wait", "\"ready\" holds the answer until the preview is settled, \"deleted\" until it is gone"},
-		{"sha", "with wait=ready: until exactly this commit is applied"},
-		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout"},
+		{"wait", "\"ready\" holds the answer until the preview is settled, \"deleted\" until it is gone", []string{"ready", "deleted"}},
+		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
+		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
 	filters := []parameter{
-		{"project", "only this project's"}, {"kind", "pull_request or sandbox"}, {"state", "only those in this state"},
-		{"limit", "the size of a page, 1 to 1000; 100 if left out"}, {"after", "the \"next\" of the page before"},
+		{"project", "only this project's", nil}, {"kind", "only those of this kind", kinds()},
+		{"state", "only those in this state; deleted ones are seen only so", states()},
+		{"limit", "the size of a page, 1 to 1000; 100 if left out", nil}, {"after", "the \"next\" of the page before", nil},
 	}
 	return []route{
 		{
@@ -76,6 +80,10 @@ func (a *API) routes() []route {
 			scope: auth.ScopePreviewsRead, gives: &client.Preview{}, status: http.StatusOK, events: true, handle: a.previewEvents,
 		},
 		{
+			method: http.MethodGet, path: "/projects", id: "listProjects", summary: "List the projects that the token may see",
+			scope: auth.ScopePreviewsRead, gives: &client.ProjectList{}, status: http.StatusOK, handle: a.listProjects,
+		},
+		{
 			method: http.MethodGet, path: "/projects/:project/templates", id: "listTemplates", summary: "List a project's templates, oldest first",
 			scope: auth.ScopePreviewsRead, gives: &client.TemplateList{}, status: http.StatusOK, handle: a.listTemplates,
 		},
@@ -90,6 +98,10 @@ func (a *API) routes() []route {
 		{
 			method: http.MethodGet, path: "/templates/:id/events", id: "streamTemplate", summary: "Follow a template's build",
 			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, events: true, handle: a.templateEvents,
+		},
+		{
+			method: http.MethodPost, path: "/tokens/:id/revoke", id: "revokeToken", summary: "Make an access token invalid before it expires",
+			scope: auth.ScopeAdmin, gives: &client.RevokedToken{}, status: http.StatusOK, handle: a.revokeToken,
 		},
 	}
 }

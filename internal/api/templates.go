@@ -24,6 +24,16 @@ func (a *API) project(c echo.Context, scope auth.Scope) (string, error) {
 	return name, nil
 }
 
+func (a *API) listProjects(c echo.Context) error {
+	list := client.ProjectList{Items: []client.Project{}}
+	for _, name := range a.Projects() {
+		if allow(c, auth.ScopePreviewsRead, name) == nil {
+			list.Items = append(list.Items, client.Project{Name: name})
+		}
+	}
+	return c.JSON(http.StatusOK, list)
+}
+
 func (a *API) listTemplates(c echo.Context) error {
 	project, err := a.project(c, auth.ScopePreviewsRead)
 	if err != nil {

@@ -23,6 +23,10 @@ type Keys struct {
 // LoadKeys reads the keys in dir, making those that are missing. Several processes may call it at once. Losing the sealing key
 // loses the previews' passwords (a reset makes new ones); losing the signing key makes every token invalid.
 func LoadKeys(dir string) (*Keys, error) {
+	// The directory above is data_dir, which others may pass through; a token may be made before the service was ever started.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil { //nolint:gosec // see above
+		return nil, fmt.Errorf("make the key directory: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the key directory: %w", err)
 	}

@@ -3,7 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,6 +39,8 @@ const (
 	issuer   = "mayfly"
 	audience = "mayfly"
 	leeway   = 30 * time.Second
+	// tokenIDSize is the number of random bytes in a token's id ("jti").
+	tokenIDSize = 16
 )
 
 // Token is what a verified token says.
@@ -94,14 +96,18 @@ func (t *Tokens) Issue(subject string, scopes []Scope, projects []string, ttl ti
 			return "", nil, mayfly.Errorf(mayfly.CodeInvalid, "there is no scope %q", scope).WithHint("scopes: %s", joinScopes(Scopes(), ", "))
 		}
 	}
+	if slices.Contains(scopes, ScopeAdmin) && len(projects) > 0 {
+		return "", nil, mayfly.Errorf(mayfly.CodeInvalid, "the scope admin cannot be limited to projects").
+			WithHint("give the other scopes instead: %s", joinScopes(Scopes()[:len(Scopes())-1], ", "))
+	}
 	if ttl <= 0 || ttl > MaxTokenTTL {
 		return "", nil, mayfly.Errorf(mayfly.CodeInvalid, "a token cannot live for %s", ttl).WithHint("use a time up to 366d")
 	}
-	id := make([]byte, 16)
+	id := make([]byte, tokenIDSize)
 	_, _ = rand.Read(id)
 	now := t.now()
 	token := &Token{
-		ID: base64.RawURLEncoding.EncodeToString(id), Subject: subject, Scopes: scopes, Projects: projects,
+		ID: hex.EncodeToString(id), Subject: subject, Scopes: scopes, Projects: projects,
 		ExpiresAt: now.Add(ttl).Truncate(time.Second),
 	}
 	unsigned := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
@@ -117,6 +123,22 @@ func (t *Tokens) Issue(subject string, scopes []Scope, projects []string, ttl ti
 		return "", nil, fmt.Errorf("sign token: %w", err)
 	}
 	return signed, token, nil
+}
+
+// ValidTokenID reports whether id looks like the id of a token.
+func ValidTokenID(id string) bool {
+	raw, err := hex.DecodeString(id)
+	return err == nil && len(raw) == tokenIDSize && id == strings.ToLower(id)
+}
+
+// TokenID reads the id of a token without verifying it, for whoever holds a token and wants it revoked. CodeInvalid if it is none.
+func TokenID(signed string) (string, error) {
+	var c jwt.RegisteredClaims
+	_, _, err := jwt.NewParser().ParseUnverified(signed, &c)
+	if err != nil || !ValidTokenID(c.ID) {
+		return "", mayfly.Errorf(mayfly.CodeInvalid, "that is not a token")
+	}
+	return c.ID, nil
 }
 
 func joinScopes(scopes []Scope, separator string) string {

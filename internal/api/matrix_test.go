@@ -1,0 +1,185 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mayflydb/mayfly/internal/auth"
+)
+
+// attempt is how a route is tried on something of a project.
+type attempt struct {
+	// prepare returns the path and the body.
+	prepare func(b *bed, project string) (path, body string)
+	// foreign is the answer to a token of another project: 404 for what has a name of its own, so that names are not given away,
+	// 403 for what names the project, 200 for lists, which leave it out, and 0 for what belongs to no project.
+	foreign int
+}
+
+func attempts() map[string]attempt {
+	ofPreview := func(suffix, body string) attempt {
+		return attempt{foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			p := b.sandbox(project)
+			must(b.t, b.Store.SetMigrated(b.t.Context(), p.ID, []byte(`[]`), []byte(`{"applied":[]}`)))
+			return "/previews/" + p.Name + suffix, body
+		}}
+	}
+	ofTemplate := func(suffix string) attempt {
+		return attempt{foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			return "/templates/" + b.template(project).ID + suffix, ""
+		}}
+	}
+	fixed := func(foreign int, path, body string) attempt {
+		return attempt{foreign: foreign, prepare: func(b *bed, project string) (string, string) {
+			b.sandbox(project) // there is something to be seen
+			return strings.ReplaceAll(path, "@", project), strings.ReplaceAll(body, "@", project)
+		}}
+	}
+	return map[string]attempt{
+		"listPreviews":   fixed(http.StatusOK, "/previews", ""),
+		"createPreview":  fixed(http.StatusForbidden, "/previews", `{"project":"@"}`),
+		"getPreview":     ofPreview("", ""),
+		"changePreview":  ofPreview("", `{"ttl":"30d"}`),
+		"deletePreview":  ofPreview("", ""),
+		"resetPreview":   ofPreview("/reset", ""),
+		"getCredentials": ofPreview("/credentials", ""),
+		"getReport":      ofPreview("/report", ""),
+		"streamPreview":  ofPreview("/events", ""),
+		"listProjects":   fixed(http.StatusOK, "/projects", ""),
+		"listTemplates":  fixed(http.StatusForbidden, "/projects/@/templates", ""),
+		"buildTemplate": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
+			_, err := b.pool.Exec(b.t.Context(), `update template set state = 'failed' where state = 'building'`)
+			must(b.t, err)
+			return "/projects/" + project + "/templates", ""
+		}},
+		"getTemplate":    ofTemplate(""),
+		"streamTemplate": ofTemplate("/events"),
+		"revokeToken":    fixed(0, "/tokens/0123456789abcdef0123456789abcdef/revoke", ""),
+	}
+}
+
+// TestAuthorisation tries every route with every scope, on the token's own project and on another one, and with everything that is
+// not a good token.
+func TestAuthorisation(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	all := attempts()
+	for _, r := range b.routes() {
+		a, ok := all[r.id]
+		if !ok {
+			t.Errorf("nobody says who may call %s: give it an entry in attempts", r.id)
+			continue
+		}
+		b.authenticates(r, a)
+		for _, scope := range auth.Scopes() {
+			may := scope == r.scope || scope == auth.ScopeAdmin
+			b.expect(r, a, "shop", b.token([]auth.Scope{scope}), string(scope)+" for all projects", want(may, r.status))
+			if scope == auth.ScopeAdmin {
+				continue // is never limited
+			}
+			limited := b.token([]auth.Scope{scope}, "shop")
+			b.expect(r, a, "shop", limited, string(scope)+" for this project", want(may, r.status))
+			if a.foreign != 0 {
+				b.expect(r, a, "till", limited, string(scope)+" for another project", want(may, a.foreign))
+			}
+		}
+		everythingElse := []auth.Scope{}
+		for _, scope := range auth.Scopes() {
+			if scope != r.scope && scope != auth.ScopeAdmin {
+				everythingElse = append(everythingElse, scope)
+			}
+		}
+		b.expect(r, a, "shop", b.token(everythingElse), "all scopes but the right ones", http.StatusForbidden)
+	}
+}
+
+func want(may bool, status int) int {
+	if may {
+		return status
+	}
+	return http.StatusForbidden
+}
+
+// authenticates tries a route without a good token: 401, whatever exists.
+func (b *bed) authenticates(r route, a attempt) {
+	b.t.Helper()
+	past := auth.NewTokens(b.keys, nil, func() time.Time { return time.Now().Add(-2 * time.Hour) })
+	expired, _, err := past.Issue("tester", auth.Scopes(), nil, time.Hour)
+	must(b.t, err)
+	revoked, token, err := b.issuer.Issue("tester", auth.Scopes(), nil, time.Hour)
+	must(b.t, err)
+	must(b.t, b.Store.RevokeToken(b.t.Context(), token.ID, token.ExpiresAt))
+	for what, header := range map[string]string{
+		"no token": "", "garbage": "Bearer x.y.z", "no scheme": b.admin(), "another scheme": "Basic " + b.admin(), "an empty token": "Bearer ",
+		"an expired token": "Bearer " + expired, "a revoked token": "Bearer " + revoked,
+	} {
+		response := b.try(r, a, "shop", header)
+		if response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") == "" {
+			b.t.Errorf("%s with %s: %d, WWW-Authenticate %q", r.id, what, response.StatusCode, response.Header.Get("WWW-Authenticate"))
+		}
+	}
+}
+
+func (b *bed) expect(r route, a attempt, project, token, what string, status int) {
+	b.t.Helper()
+	response := b.try(r, a, project, "Bearer "+token)
+	if response.StatusCode != status {
+		b.t.Errorf("%s on project %s with %s: %d instead of %d: %.300s", r.id, project, what, response.StatusCode, status, response.body)
+	}
+	if project == "till" && strings.Contains(string(response.body), `"till`) {
+		b.t.Errorf("%s shows the other project to %s: %s", r.id, what, response.body)
+	}
+	if response.Header.Get("Cache-Control") != "no-store" {
+		b.t.Errorf("%s may be cached", r.id)
+	}
+}
+
+// try calls a route on something of a project. Of a stream it reads the beginning.
+func (b *bed) try(r route, a attempt, project, authorization string) reply {
+	b.t.Helper()
+	path, body := a.prepare(b, project)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, r.method, b.url+"/api/v1"+path, strings.NewReader(body))
+	must(b.t, err)
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := b.http.Do(request)
+	must(b.t, err)
+	defer func() { _ = response.Body.Close() }()
+	if response.Header.Get("Content-Type") == "text/event-stream" {
+		return reply{Response: response}
+	}
+	raw, err := io.ReadAll(response.Body)
+	must(b.t, err)
+	return reply{Response: response, body: raw}
+}
+
+// TestForeignTokensSeeNothing lists with a token of one project while there are previews of two.
+func TestForeignTokensSeeNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	own, foreign := b.sandbox("shop"), b.sandbox("till")
+	list := b.send(b.token([]auth.Scope{auth.ScopePreviewsRead}, "shop"), "/previews", "")
+	if text := string(list.body); !strings.Contains(text, own.Name) || strings.Contains(text, foreign.Name) {
+		t.Errorf("a token of shop sees %s", text)
+	}
+	// A cursor of another project's preview gives nothing away either.
+	list = b.send(b.token([]auth.Scope{auth.ScopePreviewsRead}, "shop"), "/previews?after="+foreign.ID, "")
+	if strings.Contains(string(list.body), foreign.Name) {
+		t.Errorf("a token of shop sees %s", list.body)
+	}
+	secret := b.send(b.token([]auth.Scope{auth.ScopeCredentialsRead}, "shop"), "/previews/"+foreign.Name+"/credentials", "")
+	missing := b.send(b.token([]auth.Scope{auth.ScopeCredentialsRead}, "shop"), "/previews/till-nothing/credentials", "")
+	if got, want := strings.ReplaceAll(string(secret.body), foreign.Name, "X"), strings.ReplaceAll(string(missing.body), "till-nothing", "X"); got != want {
+		t.Errorf("a foreign preview and a missing one can be told apart:\n%s\n%s", got, want)
+	}
+}
