@@ -1,8 +1,8 @@
 package drivertest
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -193,11 +193,11 @@ func (s *volumesSuite) wantSample(t *testing.T, id string) {
 	}
 }
 
-// pattern is n bytes that differ from block to block.
+// pattern is n bytes that differ from block to block and from seed to seed.
 func pattern(n int, seed byte) []byte {
-	var b bytes.Buffer
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%d of %d;", i, seed)
+	b := make([]byte, 0, n+8)
+	for x := uint64(seed) + 1; len(b) < n; x = x*6364136223846793005 + 1442695040888963407 { // Knuth's MMIX generator
+		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	return b.Bytes()[:n]
+	return b[:n]
 }

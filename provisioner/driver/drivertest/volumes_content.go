@@ -34,7 +34,7 @@ func testVolumeIsolation(t *testing.T, s *volumesSuite) {
 	table := filepath.Join(dir, "pgdata/base/5/16384")
 	f, err := os.OpenFile(table, os.O_RDWR, 0)
 	s.must(t, "open", err)
-	_, err = f.WriteAt([]byte("written in the middle"), 1<<20+100)
+	_, err = f.WriteAt([]byte("written in the middle"), 1<<19+100)
 	s.must(t, "write in the clone", errors.Join(err, f.Sync(), f.Close()))
 	s.must(t, "remove in the clone", os.Remove(filepath.Join(dir, "pgdata/PG_VERSION")))
 	s.must(t, "remove a directory in the clone", os.RemoveAll(filepath.Join(dir, "tablespace")))

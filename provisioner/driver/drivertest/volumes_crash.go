@@ -85,6 +85,7 @@ func testVolumeCrashFreeze(t *testing.T, s *volumesSuite) {
 			clone := s.id(t)
 			s.must(t, "clone", s.Clone(t.Context(), op.ID, clone, 0))
 			s.wantSample(t, clone)
+			s.must(t, "delete the clone", s.Delete(t.Context(), clone))
 		}
 	})
 }

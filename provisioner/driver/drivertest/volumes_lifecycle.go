@@ -172,8 +172,8 @@ func testVolumeStat(t *testing.T, s *volumesSuite) {
 	}
 	id := s.template(t)
 	size, err := s.Size(t.Context(), id)
-	if err != nil || size < 3<<20 || size > 16<<20 {
-		t.Errorf("a volume with 3 MiB of files has size %d (%v)", size, err)
+	if err != nil || size < 1<<20 || size > 16<<20 {
+		t.Errorf("a volume with 1 MiB of files has size %d (%v)", size, err)
 	}
 }
 

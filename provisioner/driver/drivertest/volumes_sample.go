@@ -32,7 +32,7 @@ func sampleTree() []sampleEntry {
 		{name: "pgdata/global/pg_control", mode: 0o600, uid: u, gid: g, size: 8192},
 		{name: "pgdata/base/", mode: 0o750, uid: u, gid: g},
 		{name: "pgdata/base/5/", mode: 0o700, uid: u, gid: g},
-		{name: "pgdata/base/5/16384", mode: 0o600, uid: u, gid: g, size: 3<<20 + 4097},
+		{name: "pgdata/base/5/16384", mode: 0o600, uid: u, gid: g, size: 1<<20 + 4097},
 		{name: "pgdata/base/5/16384_fsm", mode: 0o640, uid: u, gid: g, size: 24576},
 		{name: "pgdata/base/5/16385", mode: 0o600, uid: u, gid: g},
 		{name: "pgdata/base/5/name with, odd: characters\n\\", mode: 0o600, uid: u, gid: g, size: 1},
