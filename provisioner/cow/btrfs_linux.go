@@ -24,23 +24,22 @@ const (
 )
 
 type btrfsArgs struct {
-	fd   int64
+	_    int64 // a descriptor, in other calls
 	name [4088]byte
 }
 
 type btrfsArgsV2 struct {
-	fd      int64
-	transid uint64
-	flags   uint64
-	_       [4]uint64
-	name    [4040]byte
+	fd   int64 // of the subvolume that the snapshot is of
+	_    [6]uint64
+	name [4040]byte
 }
 
 type btrfsLimit struct {
-	qgroup                           uint64 // 0: that of the subvolume the call is made on
-	flags                            uint64
-	maxReferenced, maxExclusive      uint64
-	reservReferenced, reservExlusive uint64
+	_            uint64 // a quota group, 0 for that of the subvolume the call is made on
+	flags        uint64
+	_            uint64
+	maxExclusive uint64
+	_            [2]uint64
 }
 
 // btrfs keeps the data directory of each volume as a subvolume, and clones it by a snapshot.

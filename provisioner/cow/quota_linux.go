@@ -15,8 +15,7 @@ import (
 // fsxattr is struct fsxattr of linux/fs.h.
 type fsxattr struct {
 	xflags     uint32
-	extsize    uint32
-	nextents   uint32
+	_          [2]uint32
 	projid     uint32
 	cowextsize uint32
 	_          [8]byte

@@ -171,6 +171,7 @@ func (z *zfs) makeOwned(ctx context.Context, name string, owner driver.Owner) er
 	if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
 		return fmt.Errorf("own the volume: %w", err)
 	}
+	//nolint:gosec // G302: it is a directory
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("set the volume's mode: %w", err)
 	}

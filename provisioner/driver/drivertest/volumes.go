@@ -34,17 +34,18 @@ type VolumesUnderTest struct {
 
 // VolumesOp is one operation that another process can be asked for.
 type VolumesOp struct {
-	Name  string // "create", "freeze", "clone" or "delete"
-	ID    string
-	From  string // for clone
-	Owner driver.Owner
+	Name string `json:"name"` // "create", "freeze", "clone" or "delete"
+	ID   string `json:"id"`
+	From string `json:"from"` // for clone
+	UID  int    `json:"uid"`  // for create
+	GID  int    `json:"gid"`  // for create
 }
 
 // Do carries the operation out.
 func (op VolumesOp) Do(ctx context.Context, volumes driver.Volumes) error {
 	switch op.Name {
 	case "create":
-		return volumes.Create(ctx, op.ID, op.Owner)
+		return volumes.Create(ctx, op.ID, driver.Owner{UID: op.UID, GID: op.GID})
 	case "freeze":
 		return volumes.Freeze(ctx, op.ID)
 	case "clone":

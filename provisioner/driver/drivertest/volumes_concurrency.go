@@ -108,12 +108,14 @@ func testVolumeCancel(t *testing.T, s *volumesSuite) {
 	wantError(t, "create", s.Create(cancelled(t), id, owner()), context.Canceled)
 	s.wantState(t, id, false, false)
 	// Somewhere in the middle: another operation on the pool ends at an unpredictable moment and cancels this one.
+	whole := t.Context()
 	for range 5 {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(whole)
+		other := s.id(t)
 		errs := atOnce(2, func(i int) error {
 			if i == 0 {
 				defer cancel()
-				return s.Clone(t.Context(), template, s.id(t), 0)
+				return s.Clone(whole, template, other, 0)
 			}
 			return s.Clone(ctx, template, id, 0)
 		})

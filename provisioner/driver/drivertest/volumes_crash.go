@@ -63,7 +63,7 @@ func (s *volumesSuite) crashThenDelete(t *testing.T, op VolumesOp, step int) {
 
 func testVolumeCrashCreate(t *testing.T, s *volumesSuite) {
 	s.crashes(t, func() VolumesOp {
-		return VolumesOp{Name: "create", ID: s.id(t), Owner: owner()}
+		return VolumesOp{Name: "create", ID: s.id(t), UID: owner().UID, GID: owner().GID}
 	}, func(op VolumesOp, complete bool) {
 		exists, frozen := state(t, s, op.ID)
 		if (complete && !exists) || frozen {

@@ -121,6 +121,7 @@ func listing(root string) (string, error) {
 			data, err = os.ReadFile(path)
 			detail = digest(data)
 		}
+		//nolint:unconvert // on other systems a mode has 16 bits
 		lines = append(lines, line(name, kind, uint32(st.Mode)&0o7777, int(st.Uid), int(st.Gid), detail))
 		return err
 	})

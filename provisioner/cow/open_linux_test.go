@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -370,7 +371,7 @@ func BenchmarkClone(b *testing.B) {
 	}
 	for i := range 1350 {
 		dir := filepath.Join(path, fmt.Sprintf("base/%d", i/300))
-		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, i%7*8192), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), make([]byte, i%7*8192), 0o600)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -25,16 +25,17 @@ const childEnv = "MAYFLY_COW_TEST_CHILD"
 
 // child is what the other process of a test is asked for.
 type child struct {
-	Dir, Driver string
-	Op          drivertest.VolumesOp
-	Step        int // at which it kills itself; 0: never
+	Dir    string               `json:"dir"`
+	Driver string               `json:"driver"`
+	Op     drivertest.VolumesOp `json:"op"`
+	Step   int                  `json:"step"` // at which it kills itself; 0: never
 }
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childEnv); text != "" {
-		os.Exit(runChild(text))
+		os.Exit(runChild(text)) //nolint:forbidigo // this is the main of the other process
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func runChild(text string) int {
@@ -65,13 +66,13 @@ func runChild(text string) int {
 }
 
 // inChild runs a child to its end and reports whether it lived to see it.
-func inChild(t testing.TB, c child) (ended bool, err error) {
-	t.Helper()
+func inChild(tb testing.TB, c child) (ended bool, err error) {
+	tb.Helper()
 	text, err := json.Marshal(c)
 	if err != nil {
 		return false, err
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd := exec.CommandContext(tb.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -87,13 +88,13 @@ func inChild(t testing.TB, c child) (ended bool, err error) {
 }
 
 // openPool opens a pool for the length of a test.
-func openPool(t testing.TB, opts Options) *Pool {
-	t.Helper()
-	pool, err := Open(t.Context(), opts)
+func openPool(tb testing.TB, opts Options) *Pool {
+	tb.Helper()
+	pool, err := Open(tb.Context(), opts)
 	if err != nil {
-		t.Fatalf("open the pool: %v", err)
+		tb.Fatalf("open the pool: %v", err)
 	}
-	t.Cleanup(func() { _ = pool.Close() })
+	tb.Cleanup(func() { _ = pool.Close() })
 	return pool
 }
 
@@ -108,23 +109,30 @@ func poolUnderTest(t *testing.T, opts Options, want string) drivertest.VolumesUn
 	full := opts
 	full.ReserveBytes = 1 << 60
 	return drivertest.VolumesUnderTest{
-		Open: func(t testing.TB) driver.Volumes { return openPool(t, opts) },
-		Full: func(t testing.TB) driver.Volumes { return openPool(t, full) },
+		Open: func(tb testing.TB) driver.Volumes {
+			tb.Helper()
+			return openPool(tb, opts)
+		},
+		Full: func(tb testing.TB) driver.Volumes {
+			tb.Helper()
+			return openPool(tb, full)
+		},
 		Path: pool.Path,
-		Process: func(t testing.TB, op drivertest.VolumesOp, step int) (bool, error) {
-			return inChild(t, child{Dir: opts.Dir, Driver: opts.Driver, Op: op, Step: step})
+		Process: func(tb testing.TB, op drivertest.VolumesOp, step int) (bool, error) {
+			tb.Helper()
+			return inChild(tb, child{Dir: opts.Dir, Driver: opts.Driver, Op: op, Step: step})
 		},
 		Leftovers: func() ([]string, error) { return leftovers(opts.Dir) },
 		Limits:    pool.Describe().Quota != "",
 	}
 }
 
-func unmountPool(t testing.TB, pool *Pool) {
-	t.Helper()
+func unmountPool(tb testing.TB, pool *Pool) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := pool.Unmount(ctx); err != nil {
-		t.Errorf("unmount the pool: %v", err)
+		tb.Errorf("unmount the pool: %v", err)
 	}
 }
 
