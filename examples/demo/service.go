@@ -83,9 +83,15 @@ func (d *demo) hostAddress(ctx context.Context) (listen, seen string, err error)
 	if runtime.GOOS != "linux" { // the engine is in a virtual machine, which forwards this name
 		return "127.0.0.1", "host.docker.internal", nil
 	}
-	gateway, err := docker(ctx, nil, "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-	if err != nil || net.ParseIP(gateway) == nil {
-		return "", "", fmt.Errorf("find the address of the engine's bridge network: %q %w", gateway, err)
+	// The engine knows the address, and tells containers only.
+	found, err := docker(ctx, nil, "run", "--rm", "--label", demoLabel+"="+d.ID, "--add-host", "gateway:host-gateway",
+		"--entrypoint", "getent", d.Image, "hosts", "gateway")
+	if err != nil {
+		return "", "", fmt.Errorf("find the address of this machine as containers see it: %w", err)
+	}
+	gateway, _, _ := strings.Cut(found, " ")
+	if net.ParseIP(gateway) == nil {
+		return "", "", fmt.Errorf("the engine says that this machine is at %q", found)
 	}
 	return gateway, gateway, nil
 }
