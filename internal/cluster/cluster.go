@@ -74,7 +74,8 @@ type Profile int
 const (
 	// Build loads a template: nothing is durable until the end, when the template is synced as a whole.
 	Build Profile = iota
-	// Preview is small and starts fast. A commit may be lost if the host itself crashes, never by suspending.
+	// Preview is small and starts fast. A commit may be lost if the host itself crashes, never by suspending, nor when
+	// Postgres or its container is killed: that is why synchronous_commit stays on, which without fsync is one write.
 	Preview
 	// State is Mayfly's own database: fully durable.
 	State
@@ -89,7 +90,7 @@ func Args(profile Profile) []string {
 			"min_wal_size=80MB", "checkpoint_timeout=1h", "max_connections=40", "max_parallel_maintenance_workers=2",
 		},
 		Preview: {
-			"fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=replica", "max_wal_senders=0",
+			"fsync=off", "full_page_writes=off", "wal_level=replica", "max_wal_senders=0",
 			"shared_buffers=16MB", "max_wal_size=256MB", "min_wal_size=32MB", "max_connections=100", "jit=off",
 		},
 		State: {"shared_buffers=64MB", "max_connections=200", "wal_level=replica", "max_wal_senders=0"},
