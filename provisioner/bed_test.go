@@ -183,6 +183,7 @@ type bed struct {
 	template *mayfly.Template
 	opts     provisioner.Options
 	config   *pgxpool.Config
+	working  bool // a queue runs
 }
 
 // setup makes a bed with the project "shop" of the repository acme/shop, and a ready template. Nothing runs by itself: tests
@@ -197,7 +198,7 @@ func setup(t *testing.T) *bed {
 	}
 	config.MaxConns = 60
 	b := &bed{
-		config: config, machine: newMachine(pgtest.Engine(t)), shelf: newShelf(pgtest.Pool(t)), clock: &clock{now: time.Now()},
+		config: config, machine: newMachine(pgtest.Engine(t)), shelf: newShelf(pgtest.Pool(t), base.id), clock: &clock{now: time.Now()},
 		clients: &clients{active: map[string]int{}, disconnected: map[string]int{}}, projects: &projects{},
 	}
 	t.Cleanup(func() { b.clear(t) })
@@ -351,6 +352,7 @@ func (b *bed) work(t *testing.T, opts jobs.Options) (stop func()) {
 	if err := queue.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	b.working = true
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -370,6 +372,9 @@ func (b *bed) converge(t *testing.T, id string) *mayfly.Preview {
 	t.Helper()
 	if err := b.Converge(t.Context(), id); err != nil {
 		t.Fatalf("converge: %v", err)
+	}
+	if b.working { // the queue may have been at it already
+		eventually(t, "the preview settles", func() bool { return b.preview(t, id).Settled() })
 	}
 	return b.preview(t, id)
 }
@@ -500,4 +505,27 @@ func wantCode(t *testing.T, err error, code mayfly.Code) {
 	if mayfly.ErrorCode(err) != code {
 		t.Errorf("the error is %v with code %q, not %q", err, mayfly.ErrorCode(err), code)
 	}
+}
+
+// adminOfState connects to the state database beside the pool.
+func (b *bed) adminOfState(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.ConnectConfig(t.Context(), b.config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// createPatiently creates a sandbox as a client that repeats a failed request does.
+func (b *bed) createPatiently(t *testing.T, name string) (p *mayfly.Preview, err error) {
+	t.Helper()
+	for range 20 {
+		p, err = b.CreateSandbox(t.Context(), provisioner.SandboxRequest{Project: "shop", Name: name})
+		if err == nil {
+			return p, nil
+		}
+	}
+	return nil, err
 }

@@ -153,11 +153,14 @@ type shelf struct {
 
 	mu    sync.Mutex
 	own   map[string]bool
+	base  string // the template that all tests share
 	free  int64 // what Stat says is free, if not 0
 	clone func(ctx context.Context, to string) error
 }
 
-func newShelf(volumes driver.Volumes) *shelf { return &shelf{Volumes: volumes, own: map[string]bool{}} }
+func newShelf(volumes driver.Volumes, base string) *shelf {
+	return &shelf{Volumes: volumes, base: base, own: map[string]bool{}}
+}
 
 func (s *shelf) add(id string) {
 	s.mu.Lock()
@@ -199,7 +202,7 @@ func (s *shelf) List(ctx context.Context) ([]driver.Volume, error) {
 	defer s.mu.Unlock()
 	var own []driver.Volume
 	for _, volume := range all {
-		if s.own[volume.ID] {
+		if s.own[volume.ID] || volume.ID == s.base {
 			own = append(own, volume)
 		}
 	}
