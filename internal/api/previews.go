@@ -332,7 +332,7 @@ func (a *API) answerBefore(ctx context.Context, c echo.Context, code int, p *may
 			return err
 		}
 	}
-	steps, err := a.Store.Steps(c.Request().Context(), p.ID)
+	steps, err := a.Store.Steps(context.WithoutCancel(ctx), p.ID) // what came true in time is answered, if late
 	if err != nil {
 		return err
 	}

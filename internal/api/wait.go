@@ -121,7 +121,7 @@ func (a *API) appear(ctx context.Context, c echo.Context, missing error) (*mayfl
 			return nil, mayfly.Errorf(mayfly.CodeTimeout, "there is no preview %s yet", name).
 				WithHint("is the pull request open, and does the webhook reach this server? ask again")
 		}
-		p, err := a.preview(c, auth.ScopePreviewsRead)
+		p, err := a.preview(c, auth.ScopePreviewsRead) //nolint:contextcheck // the request's own context: the wait may end, not the look
 		if mayfly.ErrorCode(err) != mayfly.CodeNotFound {
 			return p, err
 		}
