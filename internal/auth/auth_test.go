@@ -156,3 +156,67 @@ func TestTokens(t *testing.T) {
 		}
 	}
 }
+
+func TestAdminIsNotLimited(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.LoadKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = auth.NewTokens(keys, nil, time.Now).Issue("x", []auth.Scope{auth.ScopeAdmin}, []string{"shop"}, time.Hour)
+	if mayfly.ErrorCode(err) != mayfly.CodeInvalid || mayfly.ErrorHint(err) == "" {
+		t.Errorf("a token that looks limited and is not: %v", err)
+	}
+}
+
+func TestTokenID(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.LoadKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, token, err := auth.NewTokens(keys, nil, time.Now).Issue("x", auth.Scopes(), nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := auth.TokenID(signed); err != nil || id != token.ID || !auth.ValidTokenID(id) {
+		t.Errorf("the id of the token %s is read as %q, %v", token.ID, id, err)
+	}
+	for _, bad := range []string{"", "x", "a.b.c", token.ID} {
+		if _, err := auth.TokenID(bad); mayfly.ErrorCode(err) != mayfly.CodeInvalid {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	for _, bad := range []string{"", "x", token.ID + "00", strings.ToUpper("abcdef" + token.ID[6:]), "../" + token.ID[3:]} {
+		if auth.ValidTokenID(bad) {
+			t.Errorf("%q is taken for an id", bad)
+		}
+	}
+}
+
+// TestLoadKeysBeforeTheService makes a token on a new machine: the directories are as the service wants them.
+func TestLoadKeysBeforeTheService(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "lib", "mayfly")
+	if _, err := auth.LoadKeys(filepath.Join(data, "keys")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{data: 0o711, filepath.Join(data, "keys"): 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+}
+
+func TestLoadKeysRefusesOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, content := range []string{"", "not base64!", "c2hvcnQ="} {
+		if err := os.WriteFile(filepath.Join(dir, "seal.key"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := auth.LoadKeys(dir); err == nil {
+			t.Errorf("a key file with %q is taken", content)
+		}
+	}
+}
