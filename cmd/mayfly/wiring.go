@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -140,11 +141,16 @@ func (d *daemon) volumePath(id string) (string, error) {
 
 func (d *daemon) stateDir() string { return filepath.Join(d.config.DataDir, "state") }
 
+// requestConnections are the connections to the state database for everything but jobs: requests, connecting clients, upkeep.
+const requestConnections = 20
+
 func (d *daemon) openState(ctx context.Context, installation string) error {
 	poolConfig, err := d.stateConfig(ctx)
 	if err != nil {
 		return err
 	}
+	needed := jobs.Connections(d.config.Workers) + requestConnections
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(needed)) //nolint:gosec // far below 2^31
 	pool, err := store.Connect(ctx, poolConfig, "")
 	if err != nil {
 		return err
@@ -176,7 +182,6 @@ func (d *daemon) stateConfig(ctx context.Context) (*pgxpool.Config, error) {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the state database's URL cannot be understood").
 			WithHint("database_url_file holds something like postgres://mayfly:secret@host:5432/mayfly")
 	}
-	poolConfig.MaxConns = max(poolConfig.MaxConns, 60)
 	return poolConfig, nil
 }
 
@@ -354,21 +359,24 @@ func (d *daemon) ready(ctx context.Context) error {
 	return err
 }
 
-// stop ends everything in order.
+// stop lets requests, jobs and connections finish, each for as long as ctx lasts: a client that stays connected, or a request
+// that waits for something, must not take the time from a migration.
 func (d *daemon) stop(ctx context.Context, server *http.Server) error {
-	err := server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, server.Close())
-	}
-	queueErr := d.queue.Stop(ctx)
-	gatewayErr := d.gateway.Shutdown(ctx)
-	if errors.Is(gatewayErr, context.DeadlineExceeded) {
-		gatewayErr = nil // clients that stayed were told to go
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil
-	}
-	return errors.Join(err, queueErr, gatewayErr)
+	var group sync.WaitGroup
+	var serverErr, queueErr, gatewayErr error
+	group.Go(func() {
+		if serverErr = server.Shutdown(ctx); errors.Is(serverErr, context.DeadlineExceeded) {
+			serverErr = server.Close() // requests that stayed wait for something; they can ask again
+		}
+	})
+	group.Go(func() { queueErr = d.queue.Stop(ctx) })
+	group.Go(func() {
+		if gatewayErr = d.gateway.Shutdown(ctx); errors.Is(gatewayErr, context.DeadlineExceeded) {
+			gatewayErr = nil // clients that stayed were told to go
+		}
+	})
+	group.Wait()
+	return errors.Join(serverErr, queueErr, gatewayErr)
 }
 
 // close releases what open got. Previews, and the embedded state database, go on running.

@@ -49,6 +49,7 @@ const (
 	queueBuilds  = "builds"           // template builds: hours
 	queueDefault = river.QueueDefault // converge: milliseconds to an hour of migrations
 	queueForge   = "forge"            // deliveries, pull requests, comments: seconds
+	queueUpkeep  = "upkeep"           // the periodic jobs, which an engine that hangs must not let starve the others
 )
 
 // publishDelay is how long an unfinished preview is kept from the forge: most are finished by then.

@@ -34,7 +34,7 @@ type Options struct {
 	Pool     *pgxpool.Pool
 	Handlers Handlers
 	Logger   *slog.Logger
-	// Workers is how many previews converge at once. 0 means 8.
+	// Workers is how many previews converge at once. 0 means DefaultWorkers.
 	Workers int
 	// ReconcileEvery, ExpireEvery and SweepEvery are the periods; 0 means 1 minute, 15 seconds and 1 minute.
 	ReconcileEvery, ExpireEvery, SweepEvery time.Duration
@@ -43,6 +43,22 @@ type Options struct {
 // Queue works on the jobs.
 type Queue struct {
 	client *river.Client[pgx.Tx]
+}
+
+// DefaultWorkers is how many previews converge at once unless Options say otherwise.
+const DefaultWorkers = 8
+
+const (
+	buildWorkers  = 2
+	upkeepWorkers = 3 // each kind of periodic job may run while the others do
+)
+
+// Connections returns how many connections to the state database the jobs of so many workers need at the same time: each
+// running job may hold a lock, which is a connection, and use another. A pool that is smaller can come to a halt.
+func Connections(workers int) int {
+	n := or(workers, DefaultWorkers)
+	const queueItself = 4 // fetching, listening, electing, completing
+	return 2*(n+n+buildWorkers+upkeepWorkers) + queueItself
 }
 
 // New makes a queue; Start starts it.
@@ -60,14 +76,15 @@ func New(opts Options) (*Queue, error) {
 	add(workers, 2*time.Minute, func(ctx context.Context, _ expireArgs) error { return h.Expire(ctx) })
 	add(workers, 10*time.Minute, func(ctx context.Context, _ sweepArgs) error { return h.Sweep(ctx) })
 
-	n := or(opts.Workers, 8)
+	n := or(opts.Workers, DefaultWorkers)
 	client, err := river.NewClient(riverpgxv5.New(opts.Pool), &river.Config{
 		Logger:  quiet(opts.Logger),
 		Workers: workers,
 		Queues: map[string]river.QueueConfig{
 			queueDefault: {MaxWorkers: n},
 			queueForge:   {MaxWorkers: n},
-			queueBuilds:  {MaxWorkers: 2},
+			queueBuilds:  {MaxWorkers: buildWorkers},
+			queueUpkeep:  {MaxWorkers: upkeepWorkers},
 		},
 		// A person waits for most of these jobs: be told at once (River listens), and fetch without pause.
 		FetchCooldown:     5 * time.Millisecond,
@@ -121,9 +138,9 @@ func or[T comparable](v, fallback T) T {
 func periodic(every time.Duration, args river.JobArgs) *river.PeriodicJob {
 	return river.NewPeriodicJob(river.PeriodicInterval(every), func() (river.JobArgs, *river.InsertOpts) {
 		return args, &river.InsertOpts{
-			Queue: queueForge, Priority: 3, MaxAttempts: 1, UniqueOpts: river.UniqueOpts{
-				ByPeriod: every,
-			},
+			// Unique by period and not by state: a job that a killed process was at stays "running" for days, and would
+			// keep all others out.
+			Queue: queueUpkeep, MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByPeriod: every},
 		}
 	}, &river.PeriodicJobOpts{RunOnStart: true})
 }
