@@ -1,0 +1,140 @@
+package provisioner_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/forge/forgetest"
+	"github.com/mayflydb/mayfly/internal/jobs"
+	"github.com/mayflydb/mayfly/internal/store"
+)
+
+// calls sums up what was asked of GitHub since the last reset, and what of it wrote.
+func calls(t *testing.T, server *forgetest.Server) (all, writes int) {
+	t.Helper()
+	for route, n := range server.Calls() {
+		all += n
+		if !strings.HasPrefix(route, "GET ") {
+			writes += n
+		}
+	}
+	return all, writes
+}
+
+// idle waits until the queue has nothing to do.
+func (b *bed) idle(t *testing.T) {
+	t.Helper()
+	eventually(t, "the queue has nothing more to do", func() bool {
+		var n int
+		err := b.store.Pool().QueryRow(t.Context(), `
+			select count(*) from river_job where finalized_at is null and kind not in ('reconcile', 'expire', 'sweep')`).Scan(&n)
+		return err == nil && n == 0
+	})
+}
+
+// GitHub allows few requests in an hour, and shows every edit of a comment.
+func TestPublishSendsEachThingOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pr := b.open(t, "points", history())
+	b.work(t, jobs.Options{})
+	b.idle(t)
+	b.github.ResetCalls()
+
+	b.accept(t, "opened", pr)
+	eventually(t, "the preview is ready", func() bool { p := b.of(t, pr); return p != nil && p.State == mayfly.PreviewReady })
+	b.idle(t)
+	all, writes := calls(t, b.github)
+	if all > 12 || writes > 6 {
+		t.Errorf("opening took %d calls, %d of them writes: %v", all, writes, b.github.Calls())
+	}
+	onlyComment(t, pr)
+
+	b.github.ResetCalls()
+	sha := b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
+	b.accept(t, "synchronize", pr)
+	eventually(t, "the preview follows", func() bool { return b.of(t, pr).ObservedSHA == sha })
+	b.idle(t)
+	if all, writes = calls(t, b.github); all > 8 || writes > 5 {
+		t.Errorf("a push took %d calls, %d of them writes: %v", all, writes, b.github.Calls())
+	}
+
+	b.github.ResetCalls()
+	p := b.of(t, pr)
+	for range 3 {
+		if err := b.Publish(t.Context(), p.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, _ = calls(t, b.github); all != 0 {
+		t.Errorf("publishing again what was published took %d calls: %v", all, b.github.Calls())
+	}
+	onlyComment(t, pr)
+}
+
+func (b *bed) accept(t *testing.T, action string, pr *forgetest.PR) {
+	t.Helper()
+	d := b.payload(t, pr, action)
+	if _, err := b.store.AcceptDelivery(t.Context(), store.Delivery{
+		ID: mayfly.NewID("d"), Event: "pull_request", Action: action, RepositoryID: pr.Repo().ID(),
+		Repository: pr.Repo().FullName(), Number: pr.Number(), Payload: d.raw,
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPublishersAtOnceMakeOneComment(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pr := b.open(t, "points", history())
+	b.sync(t, pr)
+	p := b.of(t, pr)
+	b.want(t, b.converge(t, p.ID), mayfly.PreviewReady)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := b.Publish(t.Context(), p.ID); err != nil {
+				t.Errorf("publish: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	onlyComment(t, pr)
+	if statuses := b.repo.Statuses(p.PR.HeadSHA); len(statuses) != 1 {
+		t.Errorf("the commit has %d statuses, not 1", len(statuses))
+	}
+}
+
+func TestGitHubDownIsToldLater(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pr := b.open(t, "points", history())
+	p := b.ready(t, pr)
+	sha := b.push(t, pr, map[string]string{"main.go": "package main\n"})
+	b.sync(t, pr)
+	b.want(t, b.converge(t, p.ID), mayfly.PreviewReady)
+	b.github.FailNext(100, 502)
+	if err := b.Publish(t.Context(), p.ID); mayfly.ErrorCode(err) != mayfly.CodeForgeUnavailable {
+		t.Errorf("publish while GitHub is down: %v", err)
+	}
+	b.github.FailNext(0, 0)
+	if err := b.Publish(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if status := lastStatus(t, pr, sha); status.State != "success" {
+		t.Errorf("the status is %+v", status)
+	}
+}
+
+func TestADeletedCommentComesBackWithTheNextNews(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pr := b.open(t, "points", history())
+	b.ready(t, pr)
+	b.repo.DeleteComment(pr.Comments()[0].ID)
+	b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
+	b.ready(t, pr)
+	onlyComment(t, pr)
+}
