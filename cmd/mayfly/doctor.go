@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -116,8 +117,13 @@ func diagnosePool(ctx context.Context, c *config.Config) []finding {
 }
 
 func diagnoseEngine(ctx context.Context, c *config.Config) []finding {
+	root, scratch, err := scratchRunDir(filepath.Join(c.DataDir, "run"))
+	if err != nil {
+		return []finding{failed("engine", err)}
+	}
+	defer func() { _ = os.RemoveAll(root) }()
 	engine, err := docker.New(docker.Options{
-		Host: c.Engine.Host, RunDir: filepath.Join(c.DataDir, "run"), Installation: "doctor",
+		Host: c.Engine.Host, RunDir: scratch, Installation: "doctor",
 		VolumePath: func(id string) (string, error) { return "", fmt.Errorf("volume %s: %w", id, driver.ErrNotFound) },
 	})
 	if err != nil {
@@ -136,7 +142,14 @@ func diagnoseEngine(ctx context.Context, c *config.Config) []finding {
 			continue
 		}
 		seen[key] = true
-		image, err := engine.Image(ctx, p.Postgres.Image, p.Postgres.Major)
+		image, err := engine.Present(ctx, p.Postgres.Image, p.Postgres.Major)
+		if errors.Is(err, driver.ErrNotFound) {
+			findings = append(findings, finding{
+				Check: "image", Status: "warning", Detail: err.Error(),
+				Fix: "it is pulled when it is needed; where no registry can be reached: make images",
+			})
+			continue
+		}
 		if err != nil {
 			findings = append(findings, failed("image", err))
 			continue
@@ -144,6 +157,15 @@ func diagnoseEngine(ctx context.Context, c *config.Config) []finding {
 		findings = append(findings, ok("image", "PostgreSQL %d: %s", image.Major, image.Ref))
 	}
 	return findings
+}
+
+// scratchRunDir makes a directory in place of the engine's own, which must not come into being here. Its path is at least as long: a
+// path that is too long for a socket is something to find out.
+func scratchRunDir(runDir string) (root, dir string, err error) {
+	if root, err = os.MkdirTemp("", "mf-doctor-"); err != nil {
+		return "", "", fmt.Errorf("make a scratch directory: %w", err)
+	}
+	return root, filepath.Join(root, strings.Repeat("x", max(1, len(runDir)-len(root)-1))), nil
 }
 
 func diagnoseState(ctx context.Context, c *config.Config) finding {

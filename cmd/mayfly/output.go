@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,16 +19,58 @@ import (
 // format is the value of -o.
 type format string
 
-func addFormat(cmd *cobra.Command, f *format) {
-	cmd.Flags().StringVarP((*string)(f), "output", "o", "table", "table or json")
+// addFormat adds -o with table, json and further formats; check refuses others.
+func addFormat(cmd *cobra.Command, f *format, further ...string) {
+	names := append([]string{"table", "json"}, further...)
+	cmd.Flags().StringVarP((*string)(f), "output", "o", "table", strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1])
 }
 
-func (f format) check() error {
-	if f != "table" && f != "json" {
-		return usageError{mayfly.Errorf(mayfly.CodeInvalid, "-o %s: the formats are table and json", string(f))}
+func (f format) check(further ...string) error {
+	if names := append([]string{"table", "json"}, further...); !slices.Contains(names, string(f)) {
+		return usage("-o %s: the formats are %s", string(f), strings.Join(names, ", "))
 	}
 	return nil
 }
+
+// addJSON adds -o to a command that prints JSON and nothing else, so that it is taken everywhere.
+func addJSON(cmd *cobra.Command, f *format) {
+	cmd.Flags().StringVarP((*string)(f), "output", "o", "json", "json")
+}
+
+func (f format) only(name string) error {
+	if string(f) != name {
+		return usage("-o %s: the format is %s", string(f), name)
+	}
+	return nil
+}
+
+// duration is a flag's value that is written as everywhere else in Mayfly: 90s, 10m, 7d.
+type duration time.Duration
+
+// String implements pflag.Value.
+func (d *duration) String() string {
+	text := time.Duration(*d).String() // "24h0m0s"
+	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = whole + "m"
+	}
+	if whole, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = whole + "h"
+	}
+	return text
+}
+
+// Set implements pflag.Value.
+func (d *duration) Set(text string) error {
+	v, err := mayfly.ParseDuration(text)
+	if err == nil && v <= 0 {
+		err = mayfly.Errorf(mayfly.CodeInvalid, "%q is not a time to wait", text)
+	}
+	*d = duration(v)
+	return err
+}
+
+// Type implements pflag.Value.
+func (d *duration) Type() string { return "duration" }
 
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
@@ -99,7 +143,7 @@ func printPreview(w io.Writer, p *client.Preview) error {
 	fmt.Fprintf(w, "%s   %s\n", p.Name, stateText(*p))
 	if p.PullRequest != nil {
 		fmt.Fprintf(w, "  pull request   %s#%d at %s (applied: %s)\n", p.PullRequest.Repository, p.PullRequest.Number,
-			short(p.PullRequest.HeadSHA), short(p.PullRequest.AppliedSHA))
+			short(p.PullRequest.HeadSHA), cmp.Or(short(p.PullRequest.AppliedSHA), "none yet"))
 	}
 	if p.Template != nil {
 		fmt.Fprintf(w, "  template       v%d\n", p.Template.Version)
@@ -107,6 +151,9 @@ func printPreview(w io.Writer, p *client.Preview) error {
 	fmt.Fprintf(w, "  created        %s ago\n", age(p.CreatedAt))
 	if p.ExpiresAt != nil {
 		fmt.Fprintf(w, "  expires        %s\n", until(p.ExpiresAt))
+	}
+	if p.State == string(mayfly.PreviewReady) || p.State == string(mayfly.PreviewSuspended) {
+		fmt.Fprintf(w, "  connect        mayfly psql %s\n", p.Name)
 	}
 	if p.Failure != nil {
 		fmt.Fprintf(w, "  failure        %s\n", p.Failure.Message)
@@ -123,6 +170,7 @@ func printPreview(w io.Writer, p *client.Preview) error {
 	return nil
 }
 
+// stepLine is one line of a timeline.
 func stepLine(step client.Step) string {
 	mark := "ok  "
 	switch {

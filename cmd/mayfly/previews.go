@@ -4,79 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
 )
-
-// waiting are the flags of commands that can wait.
-type waiting struct {
-	wait    bool
-	timeout time.Duration
-}
-
-func (w *waiting) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until it is done, showing the steps as they happen")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", 10*time.Minute, "with --wait: how long at most")
-}
-
-// followReady shows the steps of a preview until it is settled, and fails if it failed. Steps that had ended in before are no news.
-func (w *waiting) followReady(ctx context.Context, c *client.Client, name string, before []client.Step, progress io.Writer) (*client.Preview, error) {
-	last, err := w.follow(ctx, c, name, before, progress, func(p *client.Preview) bool { return p.Settled })
-	if err != nil {
-		return last, err
-	}
-	if last.Failure != nil && last.State == string(mayfly.PreviewFailed) {
-		return last, &mayfly.Error{Code: mayfly.Code(last.Failure.Code), Message: name + ": " + last.Failure.Message, Hint: last.Failure.Hint}
-	}
-	return last, nil
-}
-
-func (w *waiting) follow(ctx context.Context, c *client.Client, name string, before []client.Step, progress io.Writer, done func(*client.Preview) bool) (*client.Preview, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	last := &client.Preview{}
-	began := time.Now()
-	key := func(step client.Step) string { return step.Name + step.StartedAt.String() }
-	shown := map[string]bool{}
-	for _, step := range before {
-		shown[key(step)] = step.FinishedAt != nil
-	}
-	failure := ""
-	err := c.FollowPreview(ctx, name, func(p *client.Preview) bool {
-		last = p
-		for _, step := range p.Steps {
-			if step.FinishedAt == nil || shown[key(step)] || step.FinishedAt.Before(began.Add(-time.Minute)) {
-				continue
-			}
-			shown[key(step)] = true
-			fmt.Fprintln(progress, stepLine(step))
-		}
-		if p.Failure != nil && p.Failure.Message != failure && !p.Settled {
-			failure = p.Failure.Message
-			fmt.Fprintln(progress, "...  waiting: "+failure)
-		}
-		return !done(p)
-	})
-	if mayfly.ErrorCode(err) == mayfly.CodeTimeout {
-		return last, mayfly.Errorf(mayfly.CodeTimeout, "%s is still %s after %s", name, last.State, w.timeout).
-			WithHint("it goes on; see it with: mayfly get %s", name)
-	}
-	if mayfly.ErrorCode(err) == mayfly.CodeCancelled {
-		return last, mayfly.Errorf(mayfly.CodeCancelled, "stopped waiting; %s is %s and goes on", name, last.State).
-			WithHint("see it with: mayfly get %s; remove it with: mayfly rm %s", name, name)
-	}
-	return last, err
-}
 
 func newCreateCommand(s streams, conn *connection) *cobra.Command {
 	var r client.CreatePreview
@@ -89,10 +28,8 @@ func newCreateCommand(s streams, conn *connection) *cobra.Command {
 		Example: "  mayfly create --project shop --wait\n  mayfly create trial --project shop --ttl 2d --label ticket=4711 -o json\n  psql \"$(mayfly create --project shop --wait -o url)\"",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if out != "url" {
-				if err := out.check(); err != nil {
-					return err
-				}
+			if err := out.check("url"); err != nil {
+				return err
 			}
 			if len(args) == 1 {
 				r.Name = args[0]
@@ -105,12 +42,16 @@ func newCreateCommand(s streams, conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if r.Project, err = project(cmd.Context(), c, r.Project); err != nil {
+				return err
+			}
 			p, err := c.CreatePreview(cmd.Context(), r)
 			if err != nil {
 				return err
 			}
 			if w.wait {
-				if p, err = w.followReady(cmd.Context(), c, p.Name, nil, s.err); err != nil {
+				p.Steps = nil // all of them are news
+				if p, err = w.followReady(cmd.Context(), c, p, s.err); err != nil {
 					return err
 				}
 			}
@@ -123,11 +64,11 @@ func newCreateCommand(s streams, conn *connection) *cobra.Command {
 			return printPreview(s.out, p)
 		},
 	}
-	cmd.Flags().StringVarP(&r.Project, "project", "p", os.Getenv("MAYFLY_PROJECT"), "project (MAYFLY_PROJECT)")
+	addProject(cmd, &r.Project)
 	cmd.Flags().StringVar(&r.TTL, "ttl", "", "how long it lives, such as 12h or 7d")
 	cmd.Flags().StringSliceVar(&labels, "label", nil, "a label, key=value; may be given several times")
-	cmd.Flags().StringVarP((*string)(&out), "output", "o", "table", "table, json or url")
-	w.add(cmd)
+	addFormat(cmd, &out, "url")
+	w.add(cmd, defaultTimeout)
 	return cmd
 }
 
@@ -136,7 +77,7 @@ func parseLabels(pairs []string) (map[string]string, error) {
 	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return nil, usageError{mayfly.Errorf(mayfly.CodeInvalid, "--label %s: write key=value", pair)}
+			return nil, usage("--label %s: write key=value", pair)
 		}
 		labels[key] = value
 	}
@@ -172,6 +113,9 @@ func newListCommand(s streams, conn *connection) *cobra.Command {
 			if out == "json" {
 				return printJSON(s.out, all)
 			}
+			if len(all) == 0 {
+				fmt.Fprintln(s.err, "there are no such previews; make one with: mayfly create")
+			}
 			return table(s.out, []string{"NAME", "STATE", "TEMPLATE", "COMMIT", "AGE", "EXPIRES"}, previewRows(all))
 		},
 	}
@@ -186,7 +130,7 @@ func newGetCommand(s streams, conn *connection) *cobra.Command {
 	var w waiting
 	out := format("table")
 	cmd := &cobra.Command{
-		Use: "get NAME", Short: "Look at a preview and its timeline", Example: "  mayfly get shop-pr-42\n  mayfly get shop-pr-42 --wait -o json", Args: cobra.ExactArgs(1),
+		Use: "get NAME", Short: "Look at a preview and its timeline", Example: "  mayfly get shop-pr-42\n  mayfly get shop-pr-42 --wait -o json\n  mayfly get shop-pr-42 --sha \"$(git rev-parse HEAD)\"", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -195,10 +139,8 @@ func newGetCommand(s streams, conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if w.wait {
-				if _, err := w.followReady(cmd.Context(), c, args[0], nil, s.err); err != nil {
-					return err
-				}
+			if err := w.ready(cmd.Context(), c, args[0], s.err); err != nil {
+				return err
 			}
 			p, err := c.Preview(cmd.Context(), args[0])
 			if err != nil {
@@ -211,7 +153,8 @@ func newGetCommand(s streams, conn *connection) *cobra.Command {
 		},
 	}
 	addFormat(cmd, &out)
-	w.add(cmd)
+	w.add(cmd, defaultTimeout)
+	w.addSHA(cmd)
 	return cmd
 }
 
@@ -225,16 +168,38 @@ func printURL(ctx context.Context, s streams, c *client.Client, name string) err
 }
 
 func newURLCommand(s streams, conn *connection) *cobra.Command {
-	return &cobra.Command{
-		Use: "url NAME", Short: "Print the connection string, and nothing else", Example: "  export DATABASE_URL=\"$(mayfly url shop-pr-42)\"", Args: cobra.ExactArgs(1),
+	var w waiting
+	out := format("url")
+	cmd := &cobra.Command{
+		Use: "url NAME", Short: "Print the connection string, and nothing else", Args: cobra.ExactArgs(1),
+		Example: "  export DATABASE_URL=\"$(mayfly url shop-pr-42)\"\n  mayfly url shop-pr-42 --sha \"$(git rev-parse HEAD)\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if out != "json" {
+				if err := out.only("url"); err != nil {
+					return err
+				}
+			}
 			c, err := conn.client()
 			if err != nil {
 				return err
 			}
-			return printURL(cmd.Context(), s, c, args[0])
+			if err := w.ready(cmd.Context(), c, args[0], s.err); err != nil {
+				return err
+			}
+			if out == "url" {
+				return printURL(cmd.Context(), s, c, args[0])
+			}
+			credentials, err := c.Credentials(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return printJSON(s.out, credentials)
 		},
 	}
+	cmd.Flags().StringVarP((*string)(&out), "output", "o", "url", "url or json")
+	w.add(cmd, defaultTimeout)
+	w.addSHA(cmd)
+	return cmd
 }
 
 func newPsqlCommand(s streams, conn *connection) *cobra.Command {
@@ -255,7 +220,7 @@ func newPsqlCommand(s streams, conn *connection) *cobra.Command {
 				return err
 			}
 			// The password goes by the environment: arguments can be seen by every user of the machine.
-			env := append(os.Environ(), "PGHOST="+credentials.Host, "PGPORT="+strconv.Itoa(credentials.Port), "PGDATABASE="+credentials.Database,
+			env := append(withoutPG(os.Environ()), "PGHOST="+credentials.Host, "PGPORT="+strconv.Itoa(credentials.Port), "PGDATABASE="+credentials.Database,
 				"PGUSER="+credentials.User, "PGPASSWORD="+credentials.Password, "PGSSLMODE="+credentials.SSLMode)
 			if s.in == os.Stdin && s.out == os.Stdout {
 				return syscall.Exec(path, append([]string{"psql"}, args[1:]...), env)
@@ -267,6 +232,16 @@ func newPsqlCommand(s streams, conn *connection) *cobra.Command {
 	}
 }
 
+// withoutPG removes what of libpq's environment says where to connect to, and how: what the user has set for another server must
+// not lead this session, or this password, there. A service file would even go before PGHOST.
+func withoutPG(environment []string) []string {
+	kept := []string{"PGAPPNAME", "PGCLIENTENCODING", "PGCONNECT_TIMEOUT", "PGDATESTYLE", "PGOPTIONS", "PGSSLROOTCERT", "PGTZ"}
+	return slices.DeleteFunc(slices.Clone(environment), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.HasPrefix(name, "PG") && !slices.Contains(kept, name)
+	})
+}
+
 func newResetCommand(s streams, conn *connection) *cobra.Command {
 	var w waiting
 	out := format("table")
@@ -274,18 +249,18 @@ func newResetCommand(s streams, conn *connection) *cobra.Command {
 		Use: "reset NAME", Short: "Make a preview anew from the newest template; its data is lost, its password changes",
 		Example: "  mayfly reset shop-pr-42 --wait", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return change(cmd.Context(), s, conn, out, &w, args[0], func(c *client.Client) (*client.Preview, error) {
+			return change(cmd.Context(), s, conn, out, &w, func(c *client.Client) (*client.Preview, error) {
 				return c.ResetPreview(cmd.Context(), args[0])
 			})
 		},
 	}
 	addFormat(cmd, &out)
-	w.add(cmd)
+	w.add(cmd, defaultTimeout)
 	return cmd
 }
 
 // change runs one change of a preview, waits if asked to, and prints the result.
-func change(ctx context.Context, s streams, conn *connection, out format, w *waiting, name string, do func(*client.Client) (*client.Preview, error)) error {
+func change(ctx context.Context, s streams, conn *connection, out format, w *waiting, do func(*client.Client) (*client.Preview, error)) error {
 	if err := out.check(); err != nil {
 		return err
 	}
@@ -298,7 +273,7 @@ func change(ctx context.Context, s streams, conn *connection, out format, w *wai
 		return err
 	}
 	if w.wait {
-		if p, err = w.followReady(ctx, c, name, p.Steps, s.err); err != nil {
+		if p, err = w.followReady(ctx, c, p, s.err); err != nil {
 			return err
 		}
 	}
@@ -313,7 +288,7 @@ func newExtendCommand(s streams, conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "extend NAME DURATION", Short: "Let a preview live for that long from now", Example: "  mayfly extend shop-trial 2d", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return change(cmd.Context(), s, conn, out, &waiting{}, args[0], func(c *client.Client) (*client.Preview, error) {
+			return change(cmd.Context(), s, conn, out, &waiting{}, func(c *client.Client) (*client.Preview, error) {
 				return c.ChangePreview(cmd.Context(), args[0], client.ChangePreview{TTL: args[1]})
 			})
 		},
@@ -323,63 +298,93 @@ func newExtendCommand(s streams, conn *connection) *cobra.Command {
 }
 
 func newSuspendCommand(s streams, conn *connection) *cobra.Command {
+	return newSleepCommand(s, conn, true, &cobra.Command{
+		Use: "suspend NAME", Short: "Stop a preview's Postgres; its data stays, and it wakes on connect", Example: "  mayfly suspend shop-trial --wait",
+	})
+}
+
+func newWakeCommand(s streams, conn *connection) *cobra.Command {
+	return newSleepCommand(s, conn, false, &cobra.Command{
+		Use: "wake NAME", Short: "Start a suspended preview's Postgres before somebody connects", Example: "  mayfly wake shop-trial --wait",
+	})
+}
+
+func newSleepCommand(s streams, conn *connection, suspended bool, cmd *cobra.Command) *cobra.Command {
 	var w waiting
 	out := format("table")
-	cmd := &cobra.Command{
-		Use: "suspend NAME", Short: "Stop a preview's Postgres; its data stays, and it wakes on connect", Example: "  mayfly suspend shop-trial --wait", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			suspended := true
-			return change(cmd.Context(), s, conn, out, &w, args[0], func(c *client.Client) (*client.Preview, error) {
-				return c.ChangePreview(cmd.Context(), args[0], client.ChangePreview{Suspended: &suspended})
-			})
-		},
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return change(cmd.Context(), s, conn, out, &w, func(c *client.Client) (*client.Preview, error) {
+			return c.ChangePreview(cmd.Context(), args[0], client.ChangePreview{Suspended: &suspended})
+		})
 	}
 	addFormat(cmd, &out)
-	w.add(cmd)
+	w.add(cmd, defaultTimeout)
 	return cmd
 }
 
 func newRemoveCommand(s streams, conn *connection) *cobra.Command {
 	var w waiting
+	out := format("table")
 	cmd := &cobra.Command{
 		Use: "rm NAME...", Short: "Remove previews with everything they have", Example: "  mayfly rm shop-trial\n  mayfly rm shop-a shop-b --wait", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
 			c, err := conn.client()
 			if err != nil {
 				return err
 			}
+			removed := []*client.Preview{}
 			var failures []error
 			for _, name := range args {
-				failures = append(failures, remove(cmd.Context(), s, c, &w, name))
+				p, err := remove(cmd.Context(), s, c, &w, name)
+				if err != nil {
+					failures = append(failures, err)
+					continue
+				}
+				removed = append(removed, p)
+				switch {
+				case out == "json":
+				case w.wait:
+					fmt.Fprintln(s.out, name+" is removed")
+				default:
+					fmt.Fprintln(s.out, name+" is being removed")
+				}
+			}
+			if out == "json" {
+				failures = append(failures, printJSON(s.out, removed))
 			}
 			return errors.Join(failures...)
 		},
 	}
-	w.add(cmd)
+	addFormat(cmd, &out)
+	w.add(cmd, defaultTimeout)
 	return cmd
 }
 
-func remove(ctx context.Context, s streams, c *client.Client, w *waiting, name string) error {
+func remove(ctx context.Context, s streams, c *client.Client, w *waiting, name string) (*client.Preview, error) {
 	p, err := c.DeletePreview(ctx, name)
-	if err != nil {
-		return err
+	if err != nil || !w.wait {
+		return p, err
 	}
-	if !w.wait {
-		_, err := fmt.Fprintln(s.out, name+" is being removed")
-		return err
+	gone, err := w.follow(ctx, c, p, s.err, func(p *client.Preview) bool { return p.State == string(mayfly.PreviewDeleted) })
+	if mayfly.ErrorCode(err) == mayfly.CodeNotFound { // it was gone before it could be followed
+		gone, err = p, nil
+		gone.State, gone.Settled = string(mayfly.PreviewDeleted), true
 	}
-	_, err = w.follow(ctx, c, name, p.Steps, s.err, func(p *client.Preview) bool { return p.State == string(mayfly.PreviewDeleted) })
-	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound { // it may be gone before it can be followed
-		return err
-	}
-	_, err = fmt.Fprintln(s.out, name+" is removed")
-	return err
+	return gone, err
 }
 
 func newReportCommand(s streams, conn *connection) *cobra.Command {
-	return &cobra.Command{
+	out := format("json")
+	cmd := &cobra.Command{
 		Use: "report NAME", Short: "Print what the pull request's migrations did, as JSON", Example: "  mayfly report shop-pr-42 | jq .applied", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.only("json"); err != nil {
+				return err
+			}
 			c, err := conn.client()
 			if err != nil {
 				return err
@@ -391,4 +396,6 @@ func newReportCommand(s streams, conn *connection) *cobra.Command {
 			return printJSON(s.out, report)
 		},
 	}
+	addJSON(cmd, &out)
+	return cmd
 }

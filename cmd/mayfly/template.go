@@ -18,11 +18,11 @@ import (
 func newTemplateCommand(s streams, conn *connection) *cobra.Command {
 	cmd := &cobra.Command{Use: "template", Aliases: []string{"templates"}, Short: "Build and list templates"}
 	cmd.AddCommand(newTemplateBuildCommand(s, conn), newTemplateListCommand(s, conn), newTemplateShowCommand(s, conn))
-	return cmd
+	return group(cmd)
 }
 
 func newTemplateBuildCommand(s streams, conn *connection) *cobra.Command {
-	var project string
+	var name string
 	var w waiting
 	out := format("table")
 	cmd := &cobra.Command{
@@ -35,12 +35,16 @@ func newTemplateBuildCommand(s streams, conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := c.BuildTemplate(cmd.Context(), project)
+			name, err := project(cmd.Context(), c, name)
+			if err != nil {
+				return err
+			}
+			t, err := c.BuildTemplate(cmd.Context(), name)
 			if err != nil {
 				return err
 			}
 			if w.wait {
-				if t, err = followBuild(cmd.Context(), c, t.ID, w.timeout, s.err); err != nil {
+				if t, err = followBuild(cmd.Context(), c, t.ID, time.Duration(w.timeout), s.err); err != nil {
 					return err
 				}
 			}
@@ -50,11 +54,9 @@ func newTemplateBuildCommand(s streams, conn *connection) *cobra.Command {
 			return printTemplates(s.out, []client.Template{*t})
 		},
 	}
-	cmd.Flags().StringVarP(&project, "project", "p", os.Getenv("MAYFLY_PROJECT"), "project (MAYFLY_PROJECT)")
+	addProject(cmd, &name)
 	addFormat(cmd, &out)
-	w.add(cmd)
-	cmd.Flag("timeout").DefValue = "24h"
-	w.timeout = 24 * time.Hour
+	w.add(cmd, 24*time.Hour)
 	return cmd
 }
 
@@ -72,7 +74,7 @@ func followBuild(ctx context.Context, c *client.Client, id string, timeout time.
 	shown.end()
 	if err != nil {
 		if code := mayfly.ErrorCode(err); code == mayfly.CodeTimeout || code == mayfly.CodeCancelled {
-			return last, mayfly.Errorf(code, "stopped waiting; template %s is still being built", id).WithHint("see it with: mayfly template show %s", id)
+			return last, mayfly.Errorf(code, "stopped waiting after %s; template %s is still being built", time.Since(shown.began).Round(time.Second), id).WithHint("see it with: mayfly template show %s", id)
 		}
 		return last, err
 	}
@@ -143,7 +145,7 @@ func (b *buildProgress) end() {
 }
 
 func newTemplateListCommand(s streams, conn *connection) *cobra.Command {
-	var project string
+	var name string
 	out := format("table")
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List a project's templates", Example: "  mayfly template ls --project shop", Args: cobra.NoArgs,
@@ -155,25 +157,36 @@ func newTemplateListCommand(s streams, conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := c.Templates(cmd.Context(), project)
+			name, err := project(cmd.Context(), c, name)
+			if err != nil {
+				return err
+			}
+			all, err := c.Templates(cmd.Context(), name)
 			if err != nil {
 				return err
 			}
 			if out == "json" {
 				return printJSON(s.out, all)
 			}
+			if len(all) == 0 {
+				fmt.Fprintln(s.err, "there are no templates yet; build one with: mayfly template build --wait")
+			}
 			return printTemplates(s.out, all)
 		},
 	}
-	cmd.Flags().StringVarP(&project, "project", "p", os.Getenv("MAYFLY_PROJECT"), "project (MAYFLY_PROJECT)")
+	addProject(cmd, &name)
 	addFormat(cmd, &out)
 	return cmd
 }
 
 func newTemplateShowCommand(s streams, conn *connection) *cobra.Command {
-	return &cobra.Command{
+	out := format("json")
+	cmd := &cobra.Command{
 		Use: "show ID", Short: "Print a template with its build's timeline and report, as JSON", Example: "  mayfly template show t4k2… | jq .report", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.only("json"); err != nil {
+				return err
+			}
 			c, err := conn.client()
 			if err != nil {
 				return err
@@ -185,6 +198,8 @@ func newTemplateShowCommand(s streams, conn *connection) *cobra.Command {
 			return printJSON(s.out, t)
 		},
 	}
+	addJSON(cmd, &out)
+	return cmd
 }
 
 func printTemplates(w io.Writer, all []client.Template) error {
