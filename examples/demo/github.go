@@ -288,7 +288,7 @@ func (d *demo) startGitHub(ctx context.Context, listen string) error {
 	if err := os.Mkdir(repositories, 0o700); err != nil {
 		return err
 	}
-	d.GitHubPID, err = d.spawn("github", self, "github", "--dir", repositories, "--listen", strings.TrimPrefix(d.GitHubURL, "http://"),
+	err = d.spawn(&d.GitHubPID, "github", self, "github", "--dir", repositories, "--listen", strings.TrimPrefix(d.GitHubURL, "http://"),
 		"--control", d.GitHubControl, "--webhook", d.URL+"/webhooks/github",
 		"--token-file", filepath.Join(d.config(), "github.token"), "--secret-file", filepath.Join(d.config(), "webhook.secret"))
 	if err != nil {
@@ -308,21 +308,22 @@ func (d *demo) startGitHub(ctx context.Context, listen string) error {
 	return d.github.commitFiles(ctx, "main", "What production runs", "migrations/0001_shop", "migrations/0002_support")
 }
 
-// spawn starts a process that survives this one, with its output in a log of that name, and returns its id.
-func (d *demo) spawn(name, program string, args ...string) (int, error) {
+// spawn starts a process that survives this one, with its output in a log of that name, and records its id.
+func (d *demo) spawn(pid *int, name, program string, args ...string) error {
 	logFile, err := os.OpenFile(filepath.Join(d.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = logFile.Close() }()
 	cmd := exec.Command(program, args...) //nolint:noctx // it is ended by clean-up, in order, and not by the context
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the demo, which stops it in order
 	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() { _ = cmd.Wait() }() // or else it would stay a zombie until the demo ends
-	return cmd.Process.Pid, d.save()
+	*pid = cmd.Process.Pid
+	return d.save()
 }
 
 // poll asks until the answer is yes, or the time is over: then the last error says why.

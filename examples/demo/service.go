@@ -124,7 +124,7 @@ func (d *demo) startService(ctx context.Context, ports []int) error {
 	if d.InCompose {
 		err = d.composeUp(ctx, ports)
 	} else {
-		d.ServicePID, err = d.spawn("service", d.options.mayfly, "serve", "--config", filepath.Join(d.config(), "mayfly.yaml"))
+		err = d.spawn(&d.ServicePID, "service", d.options.mayfly, "serve", "--config", filepath.Join(d.config(), "mayfly.yaml"))
 	}
 	if err != nil {
 		return err
