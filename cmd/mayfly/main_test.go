@@ -16,5 +16,5 @@ func (s suite) Run() int { return pgtest.Run(s.m) }
 // TestMain puts a program named mayfly first in PATH that is this test binary running main: the scripts in testdata use
 // it, and exec.Command("mayfly", …) in a test is a process of its own that can be killed.
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"mayfly": main})
+	testscript.Main(suite{m}, map[string]func(){"mayfly": main, "mayfly-killed": killedMain})
 }
