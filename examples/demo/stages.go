@@ -123,6 +123,13 @@ func (d *demo) runPullRequest(ctx context.Context) error {
 	}
 	d.screen.measured("signed delivery acknowledged", d.first.Delivery.Took)
 	d.screen.measured("delivery → database ready, migrated", took)
+	for _, step := range preview.Steps {
+		if step.Name == "migrate" {
+			own := time.Duration(step.DurationMS * float64(time.Millisecond))
+			d.screen.measured("  of that, the migrations themselves", own)
+			d.screen.measured("  and everything else", took-own)
+		}
+	}
 	seen, err := d.awaitWord(ctx, d.first.Number, "success", "is ready")
 	if err != nil {
 		return err
