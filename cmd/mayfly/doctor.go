@@ -162,7 +162,7 @@ func diagnoseEngine(ctx context.Context, c *config.Config) []finding {
 // scratchRunDir makes a directory in place of the engine's own, which must not come into being here. Its path is at least as long: a
 // path that is too long for a socket is something to find out.
 func scratchRunDir(runDir string) (root, dir string, err error) {
-	if root, err = os.MkdirTemp("", "mf-doctor-"); err != nil {
+	if root, err = os.MkdirTemp("/tmp", "mf-doctor-"); err != nil { // TMPDIR may be too long itself
 		return "", "", fmt.Errorf("make a scratch directory: %w", err)
 	}
 	return root, filepath.Join(root, strings.Repeat("x", max(1, len(runDir)-len(root)-1))), nil

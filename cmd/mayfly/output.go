@@ -115,27 +115,28 @@ func short(sha string) string { return sha[:min(len(sha), 7)] }
 func age(t time.Time) string { return rough(time.Since(t)) }
 
 func until(t *time.Time) string {
-	if t == nil {
+	switch {
+	case t == nil:
 		return "-"
+	case time.Now().After(*t):
+		return "now"
 	}
-	left := time.Until(*t)
-	if left > 2*time.Minute {
-		left = left.Round(time.Minute) // or else 12h that were asked for a moment ago would be 11h
-	}
-	return "in " + rough(left)
+	return "in " + rough(time.Until(*t))
 }
 
-// rough prints a duration in its largest unit.
+// rough prints a duration in its largest unit, rounded: 12h that were asked for a moment ago are 12h. The server's clock may be
+// ahead of this one: nothing is younger than 0s.
 func rough(d time.Duration) string {
+	unit, name := 24*time.Hour, "d"
 	switch {
 	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
+		unit, name = time.Second, "s"
 	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
+		unit, name = time.Minute, "m"
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+		unit, name = time.Hour, "h"
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
+	return fmt.Sprintf("%d%s", (max(d, 0)+unit/2)/unit, name)
 }
 
 // printPreview shows one preview with its timeline.

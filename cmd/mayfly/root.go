@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, s streams, h hooks) int {
 
 // split returns the errors of a command that did several things.
 func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // wrapped ones are one error, with its context
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // one that is wrapped is one error, with its context
 		return joined.Unwrap()
 	}
 	return []error{err}
@@ -95,7 +95,7 @@ func (c *connection) client() (*client.Client, error) {
 		file = os.Getenv("MAYFLY_TOKEN_FILE")
 	}
 	if file != "" {
-		raw, err := os.ReadFile(file)
+		raw, err := os.ReadFile(file) //nolint:gosec // the user names the file
 		if err != nil {
 			return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the token: %w", err)
 		}

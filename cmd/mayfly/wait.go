@@ -81,22 +81,20 @@ func (w *waiting) follow(ctx context.Context, c *client.Client, was *client.Prev
 	defer cancel()
 	last, failure := was, ""
 	shown := map[string]bool{}
-	show := func(p *client.Preview, print bool) {
+	show := func(p *client.Preview, w io.Writer) {
 		for _, step := range p.Steps {
 			key := step.Name + step.StartedAt.String()
 			if step.FinishedAt == nil || shown[key] {
 				continue
 			}
 			shown[key] = true
-			if print {
-				fmt.Fprintln(progress, stepLine(step))
-			}
+			fmt.Fprintln(w, stepLine(step))
 		}
 	}
-	show(was, false)
+	show(was, io.Discard)
 	err := c.FollowPreview(ctx, was.Name, func(p *client.Preview) bool {
 		last = p
-		show(p, true)
+		show(p, progress)
 		if p.Failure != nil && p.Failure.Message != failure && !p.Settled {
 			failure = p.Failure.Message
 			fmt.Fprintln(progress, "...  waiting: "+failure)
