@@ -38,7 +38,7 @@ func usage(format string, args ...any) error {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, s streams, h hooks) int {
-	root := newRootCommand(s, h)
+	root := newRootCommand(s, h) //nolint:contextcheck // cobra hands the context on
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

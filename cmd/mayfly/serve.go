@@ -82,6 +82,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) 
 	background.Go(func() { d.repair(runCtx) })
 
 	server := &http.Server{Handler: d.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	server.RegisterOnShutdown(d.api.Stop) // or streams of events would use up the time to drain
 	failed := make(chan error, 2)
 	background.Go(func() {
 		if err := server.Serve(apiListener); !errors.Is(err, http.ErrServerClosed) {

@@ -77,7 +77,7 @@ func open(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) (
 	if err := d.openState(ctx, installation); err != nil {
 		return nil, err
 	}
-	return d, d.openService(keys, h)
+	return d, d.openService(keys, h) //nolint:contextcheck // requests bring their own contexts
 }
 
 // installationID reads the id of the installation from its data_dir, making one at the first start.
