@@ -49,7 +49,7 @@ type frozen struct {
 }
 
 // shared is made once for all tests of the process.
-var shared struct { //nolint:gochecknoglobals // functions that take only a *testing.T have nowhere else to keep it
+var shared struct {
 	once sync.Once
 	frozen
 	err error

@@ -154,7 +154,7 @@ type shelf struct {
 	mu    sync.Mutex
 	own   map[string]bool
 	base  string // the template that all tests share
-	free  int64 // what Stat says is free, if not 0
+	free  int64  // what Stat says is free, if not 0
 	clone func(ctx context.Context, to string) error
 }
 

@@ -182,9 +182,9 @@ func TestEditedMigrationRebuilds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	pr := b.open(t, "points", history())
-	p := b.ready(t, pr)
+	b.ready(t, pr)
 	b.push(t, pr, map[string]string{path2: "alter table customer add points int not null default 8;\n"})
-	p = b.ready(t, pr)
+	p := b.ready(t, pr)
 	if p.ObservedGeneration != 2 {
 		t.Errorf("after an applied migration was edited the generation is %d, not 2", p.ObservedGeneration)
 	}

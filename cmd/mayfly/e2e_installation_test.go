@@ -60,7 +60,7 @@ func killedMain() {
 			select {}
 		}
 	}
-	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, hooks{checkpoint: checkpoint})) //nolint:forbidigo // it is the main of a process
+	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, hooks{checkpoint: checkpoint}))
 }
 
 // installation is a data_dir, a state database and a configuration, on which services are started and killed. The test looks at
@@ -155,7 +155,7 @@ projects:
     postgres: {major: %d, database: app, owner: app}
     migrations: {tool: golang-migrate, path: db/migrations}
 `, state, engine, in.github.URL(), pgtest.Image(t, 0).Major))
-	if err := os.Mkdir(filepath.Join(in.dir, "data"), 0o711); err != nil { //nolint:gosec // previews' sockets are reached through it
+	if err := os.Mkdir(filepath.Join(in.dir, "data"), 0o711); err != nil {
 		t.Fatal(err)
 	}
 	in.put(t, "data/installation", in.id+"\n")
@@ -171,7 +171,7 @@ func (in *installation) put(t *testing.T, name, content string) {
 // openMachine opens an installation's engine and pool, as its service does.
 func openMachine(dir string) (*docker.Engine, *cow.Pool, error) {
 	data := filepath.Join(dir, "data")
-	id, err := os.ReadFile(filepath.Join(data, "installation")) //nolint:gosec // the test wrote it
+	id, err := os.ReadFile(filepath.Join(data, "installation"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +189,7 @@ func openMachine(dir string) (*docker.Engine, *cow.Pool, error) {
 
 func (in *installation) openState(t *testing.T) {
 	t.Helper()
-	url, err := os.ReadFile(filepath.Join(in.dir, "database.url")) //nolint:gosec // the test wrote it
+	url, err := os.ReadFile(filepath.Join(in.dir, "database.url"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func (in *installation) makeTemplate(t *testing.T) {
 // leftoverPrefix starts the names of installations' directories.
 const leftoverPrefix = "mfe-"
 
-var leftovers sync.Once //nolint:gochecknoglobals // once for all tests of the process
+var leftovers sync.Once
 
 // cleanLeftovers removes what test processes left that were killed.
 func cleanLeftovers(t *testing.T) {
@@ -276,11 +276,11 @@ func cleanLeftovers(t *testing.T) {
 }
 
 func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the tests' own directory
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
@@ -336,9 +336,9 @@ var serving = regexp.MustCompile(`msg="mayfly serves".* api=(\S+) gateway=(\S+)`
 func (in *installation) launch(t *testing.T, kill string) *process {
 	t.Helper()
 	s := &process{log: &output{}, ended: make(chan struct{})}
-	s.cmd = exec.Command("mayfly", "serve", "--config", in.config) //nolint:noctx // it outlives no test: see the cleanup
+	s.cmd = exec.Command("mayfly", "serve", "--config", in.config)
 	if kill != "" {
-		s.cmd = exec.Command("mayfly-killed", "serve", "--config", in.config) //nolint:noctx // as above
+		s.cmd = exec.Command("mayfly-killed", "serve", "--config", in.config)
 	}
 	s.cmd.Env = append(os.Environ(), killAt+"="+kill)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log

@@ -150,7 +150,7 @@ func (d *daemon) openState(ctx context.Context, installation string) error {
 		return err
 	}
 	needed := jobs.Connections(d.config.Workers) + requestConnections
-	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(needed)) //nolint:gosec // far below 2^31
+	poolConfig.MaxConns = max(poolConfig.MaxConns, int32(needed))
 	pool, err := store.Connect(ctx, poolConfig, "")
 	if err != nil {
 		return err
