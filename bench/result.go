@@ -193,7 +193,7 @@ func printTable(w io.Writer, results []Result) error {
 		text, reached := verdict(r)
 		beside, ratio := "", ""
 		if r.Baseline != nil {
-			beside, ratio = r.Baseline.What+": "+number(r.Baseline.P50), number(r.Ratio)
+			beside, ratio = number(r.Baseline.P50), number(r.Ratio)
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, r.Unit, r.N, number(r.Min), number(r.P50), number(r.P99),
 			number(r.Max), text, reached, beside, ratio)

@@ -172,7 +172,7 @@ func (b *bench) loadPgbench(ctx context.Context, database string, s size) error 
 }
 
 // peopleRows is how many customers make a GiB, with two orders each.
-const peopleRows = 2_150_000
+const peopleRows = 1_710_000
 
 // loadPeople makes a database with columns to mask, as large as the smallest size.
 func (b *bench) loadPeople(ctx context.Context) error {
