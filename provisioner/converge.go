@@ -10,7 +10,15 @@ import (
 )
 
 // errSuperseded cancels work for a state that is no longer wanted.
-var errSuperseded = errors.New("a newer state is wanted")
+var errSuperseded error = supersededError{}
+
+type supersededError struct{}
+
+func (supersededError) Error() string { return "a newer state is wanted" }
+
+// Is makes the cause of a cancellation look like a cancellation to those who are cancelled: the engine's client would take
+// it for an engine that does not answer.
+func (supersededError) Is(target error) bool { return target == context.Canceled }
 
 // Converge brings one preview from what is to what should be. It returns nil when that is reached, when the preview
 // cannot be had and says so (state failed), or when another process is at it; any other error means "again later".
