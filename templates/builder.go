@@ -450,6 +450,9 @@ func (r *run) verify(ctx context.Context) (string, error) {
 	if err := vacuumRest(ctx, conn); err != nil {
 		return "", err
 	}
+	if err := dropOtherDatabases(ctx, conn, r.target.database); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("%d rows counted", r.result.RowCount), nil
 }
 

@@ -133,11 +133,12 @@ func Connect(ctx context.Context, engine driver.Engine, instance, database strin
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// WaitReady waits until the instance accepts connections to the database and returns the first one. It polls every few
-// milliseconds: Postgres has no other way to tell on a Unix socket. It gives up when ctx ends, or as soon as alive
-// reports an error. alive is asked about every 100 ms; nil means always alive.
+// WaitReady waits until the instance accepts connections to the database and returns the first one. It polls: Postgres has no
+// other way to tell on a Unix socket. Often at first, since somebody waits and a clone is ready in tens of milliseconds. It gives up when ctx ends, or as soon as alive
+// reports an error. alive is asked at every 32nd try; nil means always alive.
 func WaitReady(ctx context.Context, engine driver.Engine, instance, database string, alive func(context.Context) error) (*pgx.Conn, error) {
-	ticker := time.NewTicker(3 * time.Millisecond)
+	const often, seldom = time.Millisecond, 10 * time.Millisecond
+	ticker := time.NewTicker(often)
 	defer ticker.Stop()
 	for attempt := 1; ; attempt++ {
 		conn, err := Connect(ctx, engine, instance, database)
@@ -147,6 +148,9 @@ func WaitReady(ctx context.Context, engine driver.Engine, instance, database str
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code != "57P03" { // cannot_connect_now: starting up
 			return nil, fmt.Errorf("connect to instance %s: %w", instance, err)
+		}
+		if attempt == 200 {
+			ticker.Reset(seldom)
 		}
 		if alive != nil && attempt%32 == 0 {
 			if err := alive(ctx); err != nil {
