@@ -62,6 +62,10 @@ func TestWaitReady(t *testing.T) {
 	}
 	b.answered(b.later("/previews/"+p.Name+"?wait=ready", ""), http.StatusOK) // what is so already is not waited for
 	reset := b.later("POST /previews/"+p.Name+"/reset?wait=ready", "")
+	b.wait("the reset is stored", func() bool {
+		now, err := b.Store.PreviewByName(t.Context(), p.Name)
+		return err == nil && now.Generation == 2
+	})
 	b.unanswered(reset, "only the old generation is ready")
 	b.observe(p, mayfly.PreviewReady)
 	b.answered(reset, http.StatusAccepted)
@@ -95,6 +99,10 @@ func TestWaitDeleted(t *testing.T) {
 	b := setup(t)
 	p := b.sandbox("shop")
 	waiting := b.later("DELETE /previews/"+p.Name+"?wait=deleted", "")
+	b.wait("the wish is stored", func() bool {
+		now, err := b.Store.PreviewByName(t.Context(), p.Name)
+		return err == nil && now.WantDeleted
+	})
 	b.unanswered(waiting, "it is still there")
 	b.observe(p, mayfly.PreviewDeleted)
 	if got := b.answered(waiting, http.StatusAccepted); got.State != "deleted" || !got.Settled {
