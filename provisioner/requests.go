@@ -43,7 +43,8 @@ func (s *Service) CreateSandbox(ctx context.Context, r SandboxRequest) (*mayfly.
 	}
 	expires := s.Clock().Add(or(r.TTL, or(project.Previews.TTL, defaultTTL)))
 	p := &mayfly.Preview{
-		ID: mayfly.NewID("p"), Name: name, Project: project.Name, Kind: mayfly.KindSandbox, TemplateID: template.ID, Generation: 1,
+		ID: mayfly.NewID("p"), Name: name, Project: project.Name, Kind: mayfly.KindSandbox, TemplateID: template.ID,
+		TemplateVersion: template.Version, Generation: 1,
 		ExpiresAt: &expires, Labels: r.Labels, CreatedBy: r.CreatedBy, Database: template.Database, Owner: template.Owner,
 	}
 	s.newPassword(p)

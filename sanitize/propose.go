@@ -223,7 +223,7 @@ func unclassifiedError(columns []unclassified) error {
 		what = fmt.Sprintf("%d columns have no masking rule", len(columns))
 	}
 	e := mayfly.Errorf(mayfly.CodeUnclassified, "%s: %s", what, strings.Join(names, ", "))
-	e.Hint = "add to the rules file, and correct what is only a guess:\n" + proposeYAML(columns)
+	e.Hint = "add these lines to the rules file (to its section \"tables\" if it has one), and correct what is only a guess:\n" + proposeYAML(columns)
 	return e
 }
 

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			for key, value := range map[string]string{
 				"MAYFLY_URL": s.url, "MAYFLY_TOKEN": s.token, "CONFIG": s.config, "DATA": s.dataDir, "TZ": "Asia/Kathmandu",
-				"MAJOR": strconv.Itoa(s.major),
+				"MAJOR": strconv.Itoa(s.major), "SOURCE_DSN_FILE": filepath.Join(filepath.Dir(s.config), "dsn"),
 			} {
 				e.Setenv(key, value)
 			}

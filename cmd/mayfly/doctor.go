@@ -20,6 +20,7 @@ import (
 	"github.com/mayflydb/mayfly/provisioner/docker"
 	"github.com/mayflydb/mayfly/provisioner/driver"
 	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/templates/archive"
 )
 
 // finding is one line of what doctor says.
@@ -86,7 +87,7 @@ func diagnose(ctx context.Context, configPath string) []finding {
 	if err != nil {
 		return []finding{failed("configuration", err)}
 	}
-	findings := []finding{ok("configuration", "%s: %d projects, data in %s", configPath, len(c.Projects()), c.DataDir)}
+	findings := []finding{ok("configuration", "%s: projects: %d, data in %s", configPath, len(c.Projects()), c.DataDir)}
 	if os.Geteuid() != 0 {
 		findings = append(findings, finding{Check: "user", Status: "error", Detail: "not root: the pool cannot be mounted", Fix: "run as root, or in the service's container"})
 	}
@@ -211,10 +212,67 @@ func diagnoseProject(ctx context.Context, c *config.Config, p mayfly.Project) []
 	} else {
 		findings = append(findings, ok(check, "masking key is there"))
 	}
+	findings = append(findings, diagnoseSource(ctx, p))
 	if p.Repository != "" {
 		findings = append(findings, diagnoseRepository(ctx, c.GitHub, p))
 	}
 	return findings
+}
+
+// diagnoseSource connects to a live source, or reads the table of contents of an archive. Neither is changed.
+func diagnoseSource(ctx context.Context, p mayfly.Project) finding {
+	check := "project " + p.Name
+	if p.Source.Archive != "" {
+		tables, err := archiveTables(p.Source.Archive)
+		if err != nil {
+			return failed(check, err)
+		}
+		return ok(check, "source: the archive can be read and has rows of %d tables", tables)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// pgx's errors may quote the connection string: they are not shown.
+	conn, err := pgx.Connect(ctx, p.Source.DSN)
+	if err != nil {
+		return failed(check, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: it does not answer, or does not accept the credentials").
+			WithHint("try the connection string with psql from this machine"))
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var serverVersion string
+	var replica bool
+	if err := conn.QueryRow(ctx, "select current_setting('server_version'), pg_is_in_recovery()").Scan(&serverVersion, &replica); err != nil {
+		return failed(check, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: its version cannot be read"))
+	}
+	if !replica {
+		return finding{
+			Check: check, Status: "warning", Detail: "source: PostgreSQL " + serverVersion + ", a primary",
+			Fix: "a read replica is better: a build reads every table once",
+		}
+	}
+	return ok(check, "source: PostgreSQL %s, a replica", serverVersion)
+}
+
+func archiveTables(path string) (int, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: %w", err).WithHint("source.archive names a file made by pg_dump -Fc")
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: %w", err)
+	}
+	contents, err := archive.Open(file, info.Size())
+	if err != nil {
+		return 0, err
+	}
+	tables := 0
+	for i := range contents.Entries {
+		if contents.Entries[i].Kind == "TABLE DATA" {
+			tables++
+		}
+	}
+	return tables, nil
 }
 
 func diagnoseRepository(ctx context.Context, g *config.GitHub, p mayfly.Project) finding {

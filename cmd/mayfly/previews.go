@@ -286,7 +286,7 @@ func change(ctx context.Context, s streams, conn *connection, out format, w *wai
 func newExtendCommand(s streams, conn *connection) *cobra.Command {
 	out := format("table")
 	cmd := &cobra.Command{
-		Use: "extend NAME DURATION", Short: "Let a preview live for that long from now", Example: "  mayfly extend shop-trial 2d", Args: cobra.ExactArgs(2),
+		Use: "extend NAME DURATION", Short: "Let a preview live for at least that long from now; never shortens", Example: "  mayfly extend shop-trial 2d", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return change(cmd.Context(), s, conn, out, &waiting{}, func(c *client.Client) (*client.Preview, error) {
 				return c.ChangePreview(cmd.Context(), args[0], client.ChangePreview{TTL: args[1]})

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, s streams, h hooks) int {
 	for _, one := range split(err) {
 		fmt.Fprintln(s.err, "mayfly: "+one.Error())
 		if hint := mayfly.ErrorHint(one); hint != "" {
-			fmt.Fprintln(s.err, "hint: "+strings.ReplaceAll(hint, "\n", "\n      "))
+			fmt.Fprintln(s.err, "hint: "+hint) // not indented: some hints are lines to paste
 		}
 	}
 	return exitCode(err)

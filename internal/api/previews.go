@@ -183,8 +183,11 @@ func readTTL(text string) (time.Duration, error) {
 		return 0, nil
 	}
 	ttl, err := mayfly.ParseDuration(text)
-	if err != nil || ttl <= 0 || ttl > maximalTTL {
-		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", text).WithHint("up to 90d; extend it again when that is over")
+	if err != nil || ttl <= 0 {
+		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", text)
+	}
+	if ttl > maximalTTL {
+		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %s is longer than 90d", text).WithHint("extend it again when that is over")
 	}
 	return ttl, nil
 }

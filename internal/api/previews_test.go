@@ -86,7 +86,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST /previews", `{"project":"shop","ttl":"0s"}`, "not a duration"},
 		{"POST /previews", `{"project":"shop","ttl":"-1h"}`, "not a duration"},
 		{"POST /previews", `{"project":"shop","ttl":"never"}`, "not a duration"},
-		{"POST /previews", `{"project":"shop","ttl":"91d"}`, "not a duration"},
+		{"POST /previews", `{"project":"shop","ttl":"91d"}`, "longer than 90d"},
 		{"POST /previews", `{"project":"shop","ttl":"65535d2562047h"}`, "not a duration"},
 		{"POST /previews", `{"project":"shop","labels":{"a":"\u0000"}}`, "not usable"},
 		{"POST /previews", `{"project":"shop","labels":{"":"x"}}`, "not usable"},

@@ -33,7 +33,49 @@ const recordFile = "pool.json"
 
 func probe(_ context.Context, opts Options) (Description, error) {
 	p, err := choose(opts)
-	return p.Description, err
+	if err != nil {
+		return p.Description, err
+	}
+	return p.Description, describeLimits(opts, &p.Description)
+}
+
+// describeLimits says whether a preview's disk limit is enforced: of a pool that is there by asking its file system, of one that Open
+// would make by asking the kernel.
+func describeLimits(opts Options, d *Description) error {
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return fmt.Errorf("find the pool: %w", err)
+	}
+	opts.Dir = dir
+	if _, err := os.Stat(dir); err != nil && d.Image == "" {
+		return nil //nolint:nilerr // it is not there yet: nothing can be said
+	}
+	m, err := mountOf(dir)
+	switch {
+	case d.Driver == DriverZFS:
+		return nil
+	case d.Image != "" && (err != nil || m.fsType != "xfs" || m.point != opts.Dir):
+		if !kernelHasXFSQuota() {
+			d.warn(warnNoQuotas)
+		}
+		return nil
+	case err != nil:
+		return err
+	}
+	_, err = newBackend(opts, d)
+	return err
+}
+
+const warnNoQuotas = "the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is not enforced"
+
+// kernelHasXFSQuota reports what the kernel says of itself, true if it says nothing.
+func kernelHasXFSQuota() bool {
+	raw, err := os.ReadFile("/proc/fs/xfs/xqmstat") // there only with CONFIG_XFS_QUOTA, once xfs is loaded
+	if err == nil && len(raw) > 0 {
+		return true
+	}
+	_, err = os.Stat("/proc/fs/xfs/stat")
+	return err != nil
 }
 
 func open(ctx context.Context, opts Options) (*Pool, error) {
@@ -158,7 +200,7 @@ func newBackend(opts Options, d *Description) (backend, error) {
 	case !limited && d.Driver == DriverBtrfs:
 		d.warn("btrfs quotas are not enabled (btrfs quota enable --simple): the disk limit of a preview is not enforced")
 	case !limited:
-		d.warn("the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is not enforced")
+		d.warn(warnNoQuotas)
 	case d.Driver == DriverBtrfs:
 		d.Quota = "btrfs quota groups"
 	default:
