@@ -55,6 +55,8 @@ type MigrationSettings struct {
 	Path string
 	// Table is the tracking table; "" means the tool's default.
 	Table string
+	// Timeout bounds all pending migrations of one run together. 0 means an hour.
+	Timeout time.Duration
 	// StatementTimeout cuts a statement that hangs. 0 means the server's default.
 	StatementTimeout time.Duration
 	// LockTimeout cuts a statement that waits for a lock. 0 means the server's default.

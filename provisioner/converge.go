@@ -36,6 +36,9 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 		if err != nil && !errors.Is(err, errSuperseded) {
 			return err
 		}
+		if ctx.Err() != nil { // time is up: the periodic reconcile looks at it again
+			return nil
+		}
 		p, err := s.Store.Preview(ctx, id)
 		if err != nil {
 			return err
@@ -65,7 +68,15 @@ func (s *Service) convergeLocked(ctx context.Context, id string) error {
 		return nil
 	case errors.Is(err, errSuperseded), errors.Is(context.Cause(ctx), errSuperseded):
 		return errSuperseded
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && p.State == mayfly.PreviewMigrating:
+		// Another run would take as long, on a fresh clone each time.
+		return s.fail(context.WithoutCancel(ctx), p, mayfly.Errorf(mayfly.CodeMigrationFailed,
+			"the migrations did not end in the time that a preview may take to be made: %w", err).
+			WithHint("split them, or bound each statement with migrations.statement_timeout"))
 	case ctx.Err() != nil: // shutting down: the next start goes on
+		return err
+	}
+	if later := (*LaterError)(nil); errors.As(err, &later) { // nothing is wrong
 		return err
 	}
 	return s.fail(ctx, p, err)
@@ -92,6 +103,13 @@ func (s *Service) cancelWhenSuperseded(ctx context.Context, cancel context.Cance
 
 // act does what the difference between what should be and what is demands.
 func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
+	if s.mayMigrate(p) {
+		release, err := s.migrationSlot(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	switch {
 	case p.State == mayfly.PreviewDeleted:
 		return nil

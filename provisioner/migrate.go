@@ -14,6 +14,30 @@ import (
 	"github.com/mayflydb/mayfly/migrations"
 )
 
+// mayMigrate reports whether bringing the preview to what should be can mean running its pull request's migrations.
+func (s *Service) mayMigrate(p *mayfly.Preview) bool {
+	return p.PR != nil && !p.WantDeleted && !p.Settled() &&
+		(p.ObservedGeneration != p.Generation || p.ObservedSHA != p.PR.HeadSHA)
+}
+
+// slotWait is how long a preview waits for its turn to migrate before it gives its worker to somebody else.
+const slotWait = 250 * time.Millisecond
+
+// migrationSlot waits for one of the slots in which migrations may run. There are fewer than workers: pull requests whose
+// migrations take hours must not keep others from being created, woken and removed.
+func (s *Service) migrationSlot(ctx context.Context) (release func(), err error) {
+	timer := time.NewTimer(slotWait)
+	defer timer.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return func() { <-s.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return nil, &LaterError{After: time.Second, Reason: "migrations of other pull requests are running"}
+	}
+}
+
 // migrate applies what the pull request's head has and the preview has not, and makes the preview ready. A preview that cannot be
 // brought there from where it is (an applied file was edited, a migration failed before) is rebuilt from its template.
 func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
@@ -120,14 +144,21 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	}
 	var report *migrations.Report
 	applyErr := s.step(ctx, p, "migrate", fmt.Sprintf("%d pending", len(plan.Pending)), func(ctx context.Context) (string, error) {
+		limit := or(project.Migrations.Timeout, defaultMigrationTimeout)
+		limited, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
 		var err error
-		report, err = migrations.Apply(ctx, conn, plan, migrations.ApplyOptions{
+		report, err = migrations.Apply(limited, conn, plan, migrations.ApplyOptions{
 			StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout,
 			DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
 		})
 		done := len(report.Applied)
 		if done > 0 && report.Applied[done-1].Error != "" {
 			done-- // the last one is listed and failed
+		}
+		if err != nil && limited.Err() != nil && ctx.Err() == nil { // another run would take as long
+			err = mayfly.Errorf(mayfly.CodeMigrationFailed, "the migrations did not end within %s: %w", limit, err).
+				WithHint("split them, or raise migrations.timeout in the server's configuration")
 		}
 		return fmt.Sprintf("%d of %d applied", done, len(plan.Pending)), err
 	})

@@ -34,44 +34,61 @@ func (b *bed) idle(t *testing.T) {
 	})
 }
 
-// GitHub allows few requests in an hour, and shows every edit of a comment.
-func TestPublishSendsEachThingOnce(t *testing.T) {
+// GitHub allows few requests in an hour.
+func TestPublishAsksForLittle(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	pr := b.open(t, "points", history())
-	b.work(t, jobs.Options{})
-	b.idle(t)
-	b.github.ResetCalls()
-
-	b.accept(t, "opened", pr)
-	eventually(t, "the preview is ready", func() bool { p := b.of(t, pr); return p != nil && p.State == mayfly.PreviewReady })
-	b.idle(t)
-	all, writes := calls(t, b.github)
-	if all > 12 || writes > 6 {
+	b.deliver(t, "opened", pr, b.payload(t, pr, "opened"))
+	p := b.ready(t, pr)
+	if all, writes := calls(t, b.github); all > 12 || writes > 2 {
 		t.Errorf("opening took %d calls, %d of them writes: %v", all, writes, b.github.Calls())
 	}
-	onlyComment(t, pr)
-
 	b.github.ResetCalls()
-	sha := b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
-	b.accept(t, "synchronize", pr)
-	eventually(t, "the preview follows", func() bool { return b.of(t, pr).ObservedSHA == sha })
-	b.idle(t)
-	if all, writes = calls(t, b.github); all > 8 || writes > 5 {
+	b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
+	b.deliver(t, "synchronize", pr, b.payload(t, pr, "synchronize"))
+	b.want(t, b.converge(t, p.ID), mayfly.PreviewReady)
+	if err := b.Publish(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if all, writes := calls(t, b.github); all > 8 || writes > 2 {
 		t.Errorf("a push took %d calls, %d of them writes: %v", all, writes, b.github.Calls())
 	}
-
 	b.github.ResetCalls()
-	p := b.of(t, pr)
 	for range 3 {
 		if err := b.Publish(t.Context(), p.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if all, _ = calls(t, b.github); all != 0 {
+	if all, _ := calls(t, b.github); all != 0 {
 		t.Errorf("publishing again what was published took %d calls: %v", all, b.github.Calls())
 	}
+}
+
+// Everybody who follows a pull request sees every status and every edit of the comment.
+func TestPublishSendsEachThingOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pr := b.open(t, "points", history())
+	b.work(t, jobs.Options{})
+	b.accept(t, "opened", pr)
+	b.accept(t, "edited", pr)
+	eventually(t, "the preview is ready", func() bool { p := b.of(t, pr); return p != nil && p.State == mayfly.PreviewReady })
+	b.idle(t)
+	sha := b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
+	b.accept(t, "synchronize", pr)
+	eventually(t, "the preview follows", func() bool { return b.of(t, pr).ObservedSHA == sha })
+	b.idle(t)
 	onlyComment(t, pr)
+	statuses := b.repo.Statuses(sha)
+	for i := range statuses {
+		if i > 0 && statuses[i].State == statuses[i-1].State && statuses[i].Description == statuses[i-1].Description {
+			t.Errorf("the same status was set twice: %+v", statuses)
+		}
+	}
+	if last := lastStatus(t, pr, sha); last.State != "success" {
+		t.Errorf("the last status is %+v", last)
+	}
 }
 
 func (b *bed) accept(t *testing.T, action string, pr *forgetest.PR) {

@@ -313,6 +313,48 @@ func TestSupersededMigrationIsCancelled(t *testing.T) {
 	b.wantThings(t, p)
 }
 
+func TestEndlessMigrationFailsInsteadOfBeingTriedForEver(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	files := history()
+	files[path3] = "select pg_sleep(3600);\n"
+	pr := b.open(t, "points", files)
+	b.sync(t, pr)
+	p := b.of(t, pr)
+	limited := &timeLimit{Context: t.Context(), over: make(chan struct{})} // as the queue's, which ends once the migration runs
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := b.Converge(limited, p.ID); err != nil {
+			t.Errorf("converge: %v", err)
+		}
+	})
+	eventually(t, "the long migration runs", func() bool { return b.steps(t, p.ID, "migrate") == 1 })
+	close(limited.over)
+	wg.Wait()
+	p = b.want(t, b.preview(t, p.ID), mayfly.PreviewFailed)
+	if p.Failure.Code != mayfly.CodeMigrationFailed || !strings.Contains(p.Failure.Message, "did not end") || p.Failure.Hint == "" {
+		t.Errorf("the failure is %+v", p.Failure)
+	}
+}
+
+// timeLimit is a context whose deadline passes when over is closed.
+type timeLimit struct {
+	context.Context //nolint:containedctx // it is one
+
+	over chan struct{}
+}
+
+func (l *timeLimit) Done() <-chan struct{} { return l.over }
+
+func (l *timeLimit) Err() error {
+	select {
+	case <-l.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 func TestClosedWhileMigrating(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

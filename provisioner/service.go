@@ -65,6 +65,8 @@ type Options struct {
 	MaxPreviews int
 	// ExternalURL is where people reach this service, for links in comments and statuses; "" for no links.
 	ExternalURL string
+	// MigrationSlots is how many pull requests' migrations may run at the same time; fewer than there are workers. 0 means 6.
+	MigrationSlots int
 	// Checkpoint, if set, is called between any two steps of creation and deletion with the name of the step that comes.
 	// Tests use it to kill the process there.
 	Checkpoint func(step string)
@@ -73,6 +75,8 @@ type Options struct {
 // Service makes, keeps and removes previews. Its methods may be called concurrently and from several processes.
 type Service struct {
 	Options
+
+	slots chan struct{} // one element for each pull request whose migrations run
 
 	mu           sync.Mutex
 	repositories map[string]knownRepository // by lower-case full name
@@ -88,7 +92,7 @@ func New(opts Options) *Service {
 	if opts.Checkpoint == nil {
 		opts.Checkpoint = func(string) {}
 	}
-	return &Service{Options: opts, repositories: map[string]knownRepository{}}
+	return &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), repositories: map[string]knownRepository{}}
 }
 
 // defaults for what a project's configuration leaves at zero.
@@ -99,6 +103,8 @@ const (
 	defaultCPUs        = 2
 	defaultPids        = 256
 	defaultDiskBytes   = 10 << 30
+	// defaultMigrationTimeout bounds all migrations of one run together.
+	defaultMigrationTimeout = time.Hour
 )
 
 func or[T comparable](v, fallback T) T {

@@ -1,15 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +26,6 @@ import (
 	"github.com/mayflydb/mayfly/provisioner"
 	"github.com/mayflydb/mayfly/provisioner/cow"
 	"github.com/mayflydb/mayfly/provisioner/docker"
-	"github.com/mayflydb/mayfly/provisioner/driver"
 	"github.com/mayflydb/mayfly/templates"
 	"github.com/mayflydb/mayfly/webhooks"
 )
@@ -39,6 +36,7 @@ const stateVolume = "state"
 // daemon is everything that serve runs.
 type daemon struct {
 	config    *config.Config
+	adopt     bool // accept another state database than before
 	logger    *slog.Logger
 	pool      *cow.Pool
 	engine    *docker.Engine
@@ -52,8 +50,8 @@ type daemon struct {
 }
 
 // open builds the daemon from the bottom up: storage, engine, state, stages, faces.
-func open(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) (_ *daemon, err error) {
-	d := &daemon{config: c, logger: logger}
+func open(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logger, h hooks) (_ *daemon, err error) {
+	d := &daemon{config: c, adopt: adopt, logger: logger}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -78,32 +76,6 @@ func open(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) (
 		return nil, err
 	}
 	return d, d.openService(keys, h) //nolint:contextcheck // requests bring their own contexts
-}
-
-// installationID reads the id of the installation from its data_dir, making one at the first start.
-func installationID(dataDir string) (string, error) {
-	if err := os.MkdirAll(dataDir, 0o711); err != nil { //nolint:gosec // previews' sockets are reached through it
-		return "", mayfly.Errorf(mayfly.CodeInvalid, "make data_dir: %w", err)
-	}
-	path := filepath.Join(dataDir, "installation")
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		_, err = file.WriteString(mayfly.NewID("i") + "\n")
-		err = errors.Join(err, file.Close())
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("write the installation's id: %w", err)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read the installation's id: %w", err)
-	}
-	id := strings.TrimSpace(string(raw))
-	if !driver.ValidID(id) {
-		return "", mayfly.Errorf(mayfly.CodeInvalid, "%s does not hold an installation's id", path).
-			WithHint("if this is a new data_dir, remove the file")
-	}
-	return id, nil
 }
 
 func (d *daemon) openMachine(ctx context.Context, installation string) error {
@@ -167,7 +139,7 @@ func (d *daemon) openState(ctx context.Context, installation string) error {
 		return err
 	}
 	d.watcher = d.store.NewWatcher()
-	return d.store.Claim(ctx, installation)
+	return d.claimState(ctx, installation)
 }
 
 func (d *daemon) stateConfig(ctx context.Context) (*pgxpool.Config, error) {
@@ -203,7 +175,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	opts := provisioner.Options{
 		Store: d.store, Watcher: d.watcher, Engine: d.engine, Volumes: d.pool, Projects: d.config, Sealer: keys.Sealer,
 		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews,
-		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint,
+		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint, MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
 	}
 	if forgeClient != nil {
 		opts.Forge = forgeClient

@@ -90,6 +90,7 @@ type fileMigrations struct {
 	Tool             string   `yaml:"tool"`
 	Path             string   `yaml:"path"`
 	Table            string   `yaml:"table"`
+	Timeout          Duration `yaml:"timeout"`
 	StatementTimeout Duration `yaml:"statement_timeout"`
 	LockTimeout      Duration `yaml:"lock_timeout"`
 }
@@ -285,6 +286,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 		},
 		Migrations: mayfly.MigrationSettings{
 			Tool: p.Migrations.Tool, Path: strings.Trim(p.Migrations.Path, "/"), Table: p.Migrations.Table,
+			Timeout:          time.Duration(p.Migrations.Timeout),
 			StatementTimeout: time.Duration(p.Migrations.StatementTimeout), LockTimeout: time.Duration(p.Migrations.LockTimeout),
 		},
 		Previews: mayfly.PreviewSettings{

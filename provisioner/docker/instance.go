@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -127,31 +124,6 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 		return fmt.Errorf("remove volume link of instance %s: %w", id, err)
 	}
 	return nil
-}
-
-// Dial implements driver.Engine.
-func (e *Engine) Dial(ctx context.Context, id string) (net.Conn, error) {
-	if err := checkID(id); err != nil {
-		return nil, err
-	}
-	var dialer net.Dialer
-	for {
-		conn, err := dialer.DialContext(ctx, "unix", filepath.Join(e.socketDir(id), socketName))
-		switch {
-		case err == nil:
-			return conn, nil
-		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-			return nil, fmt.Errorf("dial instance %s: %w: %w", id, driver.ErrNotFound, err)
-		case !errors.Is(err, syscall.EAGAIN):
-			return nil, fmt.Errorf("dial instance %s: %w", id, err)
-		}
-		// EAGAIN: Postgres listens, but its queue of connections is full for now (unix(7)).
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("dial instance %s: its queue of connections is full: %w", id, ctx.Err())
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
 }
 
 // onContainer calls do with the id of the instance's container. If the cached id turns out to be stale, it looks the

@@ -90,7 +90,7 @@ func (o *owner) alive(id string) (bool, error) {
 const orphanAge = 10 * time.Minute
 
 // RemoveStaleRuns removes what processes that died left of their Run calls, and socket directories whose instance is
-// gone. Runs of living processes that share the run directory stay. Call it at start and now and then.
+// gone, and what instances put beside their sockets. Runs of living processes that share the run directory stay. Call it at start and now and then.
 func (e *Engine) RemoveStaleRuns(ctx context.Context) error {
 	return errors.Join(e.removeStaleContainers(ctx), e.removeStaleRunDirs(), e.removeStaleSocketDirs(ctx), e.owner.tidy())
 }
@@ -151,6 +151,7 @@ func (e *Engine) removeStaleSocketDirs(ctx context.Context) error {
 	for _, instance := range instances {
 		delete(dirs, instance.ID)
 		delete(links, instance.ID)
+		e.reportStrays(ctx, instance.ID)
 	}
 	var problems []error
 	for id := range dirs {
