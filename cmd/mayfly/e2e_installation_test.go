@@ -207,6 +207,9 @@ func (in *installation) openState(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.store = store.New(pool, enqueuer, slog.New(slog.DiscardHandler))
+	if err := in.store.Claim(t.Context(), in.id, nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // makeTemplate makes a ready template with the database "app", owned by "app", at version 1 of its migrations.
@@ -333,13 +336,14 @@ func (o *output) String() string {
 var serving = regexp.MustCompile(`msg="mayfly serves".* api=(\S+) gateway=(\S+)`)
 
 // launch starts a service without waiting for it. kill is the step before which it kills itself, or "".
-func (in *installation) launch(t *testing.T, kill string) *process {
+func (in *installation) launch(t *testing.T, kill string, flags ...string) *process {
 	t.Helper()
 	s := &process{log: &output{}, ended: make(chan struct{})}
-	s.cmd = exec.Command("mayfly", "serve", "--config", in.config)
+	program := "mayfly"
 	if kill != "" {
-		s.cmd = exec.Command("mayfly-killed", "serve", "--config", in.config)
+		program = "mayfly-killed"
 	}
+	s.cmd = exec.Command(program, append([]string{"serve", "--config", in.config}, flags...)...)
 	s.cmd.Env = append(os.Environ(), killAt+"="+kill)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -361,9 +365,9 @@ func (in *installation) launch(t *testing.T, kill string) *process {
 }
 
 // start starts a service and waits until it serves.
-func (in *installation) start(t *testing.T, kill string) *process {
+func (in *installation) start(t *testing.T, kill string, flags ...string) *process {
 	t.Helper()
-	s := in.launch(t, kill)
+	s := in.launch(t, kill, flags...)
 	eventually(t, "the service serves", func() bool {
 		match := serving.FindStringSubmatch(s.log.String())
 		if match != nil {

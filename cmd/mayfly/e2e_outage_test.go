@@ -277,7 +277,7 @@ func (in *installation) madeOnce(t *testing.T, id string) {
 func TestForeignStateDatabaseIsRefused(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t, installationOptions{})
-	if err := in.store.Claim(t.Context(), "iother"); err != nil {
+	if _, err := in.store.Pool().Exec(t.Context(), "update setting set value = 'iother' where key = 'installation'"); err != nil {
 		t.Fatal(err)
 	}
 	s := in.launch(t, "")

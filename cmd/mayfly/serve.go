@@ -20,12 +20,13 @@ const drainTimeout = 20 * time.Second
 
 func newServeCommand(s streams, h hooks) *cobra.Command {
 	var configPath, logFormat string
-	var verbose bool
+	var verbose, adopt bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
 		Long: "Run the service: the webhook endpoint, the API, the gateway and the jobs that make, keep and remove previews.\n" +
-			"It needs root, a Docker engine, and nothing else: without database_url_file it runs its own state database.",
+			"It needs root, a Docker engine, and nothing else: without database_url_file it runs its own state database.\n" +
+			"It refuses a state database that is not the one from before, because everything that exists would be unknown to it.",
 		Example: "  mayfly serve --config /etc/mayfly/mayfly.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,12 +34,14 @@ func newServeCommand(s streams, h hooks) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), c, newLogger(s, logFormat, verbose), h)
+			return serve(cmd.Context(), c, adopt, newLogger(s, logFormat, verbose), h)
 		},
 	}
 	cmd.Flags().StringVarP(&configPath, "config", "c", "mayfly.yaml", "configuration file")
 	cmd.Flags().StringVar(&logFormat, "log-format", "text", "text or json")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
+	cmd.Flags().BoolVar(&adopt, "adopt-state", false,
+		"accept another state database than before, and REMOVE every preview, template and container that it does not know; use it once, if the old state is lost")
 	return cmd
 }
 
@@ -54,8 +57,8 @@ func newLogger(s streams, format string, verbose bool) *slog.Logger {
 }
 
 // serve runs until ctx ends, then stops in order: no new requests and connections, no new jobs, and what runs may finish.
-func serve(ctx context.Context, c *config.Config, logger *slog.Logger, h hooks) error {
-	d, err := open(ctx, c, logger, h)
+func serve(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logger, h hooks) error {
+	d, err := open(ctx, c, adopt, logger, h)
 	if err != nil {
 		return err
 	}

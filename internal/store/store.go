@@ -113,29 +113,39 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Claim makes this state database belong to the installation with that id, or fails with CodeConflict if it belongs to
 // another: everything that the other one made would look like garbage to this one.
-func (s *Store) Claim(ctx context.Context, installation string) error {
-	owner, err := s.setting(ctx, "installation", installation)
-	if err != nil {
-		return err
-	}
-	if owner != installation {
-		return mayfly.Errorf(mayfly.CodeConflict, "the state database belongs to the installation %s, and this data_dir to %s", owner, installation).
-			WithHint("use the data_dir that goes with this state database, or an empty database; if the data_dir was lost, write %s into data_dir/installation", owner)
-	}
-	return nil
+//
+// The database has a random id of its own from its first claim on. Before anything is committed, accept is called with that id
+// and with whether this is the first claim; if it fails, so does Claim, and the database is as before: one that was refused
+// is not taken for an old acquaintance at the next start. accept may be nil.
+func (s *Store) Claim(ctx context.Context, installation string, accept func(database string, first bool) error) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		owner, first, err := setting(ctx, tx, "installation", installation)
+		if err != nil {
+			return err
+		}
+		if owner != installation {
+			return mayfly.Errorf(mayfly.CodeConflict, "the state database belongs to the installation %s, and this data_dir to %s", owner, installation).
+				WithHint("use the data_dir that goes with this state database, or an empty database; if the data_dir was lost, write %s into data_dir/installation", owner)
+		}
+		database, _, err := setting(ctx, tx, "database", mayfly.NewID("d"))
+		if err != nil || accept == nil {
+			return err
+		}
+		return accept(database, first)
+	})
 }
 
-// setting returns the value of a setting, storing the given one first if there is none.
-func (s *Store) setting(ctx context.Context, key, initial string) (string, error) {
-	var value string
-	err := s.pool.QueryRow(ctx, `
-		insert into setting (key, value) values ($1, $2)
-		on conflict (key) do update set value = setting.value
-		returning value`, key, initial).Scan(&value)
+// setting returns the value of a setting, storing the given one first if there is none. It waits for another transaction that
+// stores the same one.
+func setting(ctx context.Context, tx pgx.Tx, key, initial string) (value string, stored bool, err error) {
+	tag, err := tx.Exec(ctx, `insert into setting (key, value) values ($1, $2) on conflict (key) do nothing`, key, initial)
 	if err != nil {
-		return "", failed(err, "read setting %s", key)
+		return "", false, failed(err, "store setting %s", key)
 	}
-	return value, nil
+	if err := tx.QueryRow(ctx, `select value from setting where key = $1`, key).Scan(&value); err != nil {
+		return "", false, failed(err, "read setting %s", key)
+	}
+	return value, tag.RowsAffected() == 1, nil
 }
 
 // inTx runs fn in a transaction, committed if fn returns nil.

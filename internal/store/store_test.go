@@ -372,12 +372,47 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 func TestClaim(t *testing.T) {
 	t.Parallel()
 	b, ctx := setup(t), t.Context()
-	for range 2 {
-		if err := b.Claim(ctx, "i1"); err != nil {
-			t.Fatal(err)
+	refusal := errors.New("refused")
+	var refused string
+	for range 2 { // a refusal leaves no trace
+		err := b.Claim(ctx, "i1", func(database string, first bool) error {
+			if !first || database == refused {
+				t.Errorf("claim after a refusal: first %v, the database is called %s both times", first, database)
+			}
+			refused = database
+			return refusal
+		})
+		if !errors.Is(err, refusal) {
+			t.Fatalf("a claim that was refused ended with %v", err)
 		}
 	}
-	code(t, b.Claim(ctx, "i2"), mayfly.CodeConflict)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	ids, firsts := map[string]bool{}, 0
+	for range 8 {
+		wg.Go(func() {
+			err := b.Claim(ctx, "i1", func(database string, first bool) error {
+				mu.Lock()
+				defer mu.Unlock()
+				ids[database] = true
+				if first {
+					firsts++
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(ids) != 1 || firsts != 1 || ids[""] {
+		t.Errorf("claims at once saw the ids %v, and %d of them were the first", ids, firsts)
+	}
+	code(t, b.Claim(ctx, "i2", func(string, bool) error {
+		t.Error("the database of another installation was offered")
+		return nil
+	}), mayfly.CodeConflict)
 }
 
 func TestDeadDatabaseSaysSo(t *testing.T) {
