@@ -105,7 +105,7 @@ func (s *Service) reconcilePullRequests(ctx context.Context, project mayfly.Proj
 	return nil
 }
 
-// Expire asks for previews to be removed whose time is up, and for idle ones to be suspended.
+// Expire asks for previews to be removed whose time is up, and for idle ones to be suspended, and those that wrote too much.
 func (s *Service) Expire(ctx context.Context) error {
 	previews, err := s.Store.Previews(ctx, store.Filter{})
 	if err != nil {
@@ -123,6 +123,10 @@ func (s *Service) Expire(ctx context.Context) error {
 		case s.idle(p, now):
 			s.Logger.InfoContext(ctx, "preview is idle", "preview", p.Name)
 			if _, err := s.suspendIdle(ctx, p); err != nil {
+				return err
+			}
+		case s.WatchDisk && p.State == mayfly.PreviewReady && !p.WantSuspended:
+			if err := s.watchDisk(ctx, p); err != nil {
 				return err
 			}
 		}

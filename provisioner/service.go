@@ -65,6 +65,8 @@ type Options struct {
 	MaxPreviews int
 	// ExternalURL is where people reach this service, for links in comments and statuses; "" for no links.
 	ExternalURL string
+	// WatchDisk makes Expire suspend previews that outgrow their disk limit, for pools that do not enforce it themselves.
+	WatchDisk bool
 	// MigrationSlots is how many pull requests' migrations may run at the same time; fewer than there are workers. 0 means 6.
 	MigrationSlots int
 	// Checkpoint, if set, is called between any two steps of creation and deletion with the name of the step that comes.

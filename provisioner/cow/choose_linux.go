@@ -48,7 +48,7 @@ func describeLimits(opts Options, d *Description) error {
 	}
 	opts.Dir = dir
 	if _, err := os.Stat(dir); err != nil && d.Image == "" {
-		return nil //nolint:nilerr // it is not there yet: nothing can be said
+		return nil // it is not there yet: nothing can be said
 	}
 	m, err := mountOf(dir)
 	switch {
@@ -66,7 +66,7 @@ func describeLimits(opts Options, d *Description) error {
 	return err
 }
 
-const warnNoQuotas = "the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is not enforced"
+const warnNoQuotas = "the pool's file system enforces no project quotas (kernel or mount without them): the disk limit of a preview is only watched, every few seconds"
 
 // kernelHasXFSQuota reports what the kernel says of itself, true if it says nothing.
 func kernelHasXFSQuota() bool {
@@ -198,7 +198,7 @@ func newBackend(opts Options, d *Description) (backend, error) {
 	}
 	switch {
 	case !limited && d.Driver == DriverBtrfs:
-		d.warn("btrfs quotas are not enabled (btrfs quota enable --simple): the disk limit of a preview is not enforced")
+		d.warn("btrfs quotas are not enabled (btrfs quota enable --simple): the disk limit of a preview is only watched, every few seconds")
 	case !limited:
 		d.warn(warnNoQuotas)
 	case d.Driver == DriverBtrfs:
