@@ -37,7 +37,7 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 			return err
 		}
 		if ctx.Err() != nil { // time is up: the periodic reconcile looks at it again
-			return nil
+			return nil //nolint:nilerr // said above
 		}
 		p, err := s.Store.Preview(ctx, id)
 		if err != nil {
