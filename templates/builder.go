@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/cluster"
 	"github.com/mayflydb/mayfly/provisioner/driver"
@@ -297,14 +295,15 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 	}
 	r.chosen = choose(r.toc)
 	r.report().Dropped = r.chosen.dropped
+	if err := r.target.adoptDatabase(ctx); err != nil {
+		return "", err
+	}
 	restorer, err := r.target.restorer(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer restorer.close(ctx)
-	if err := r.target.adoptDatabase(ctx, restorer.conn, r.toc); err != nil {
-		return "", err
-	}
+	r.target.takeSettings(ctx, restorer.conn, r.toc)
 	if err := restorer.preData(ctx, r.chosen.preData); err != nil {
 		return "", err
 	}
@@ -396,7 +395,7 @@ func (r *run) index(ctx context.Context) (string, error) {
 }
 
 func (r *run) refresh(ctx context.Context) (string, error) {
-	statements, err := r.source.sequences(ctx, r.toc)
+	values, err := r.source.sequences(ctx, r.toc)
 	if err != nil {
 		return "", err
 	}
@@ -405,7 +404,7 @@ func (r *run) refresh(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if err := setSequences(ctx, conn, statements); err != nil {
+	if err := setSequences(ctx, conn, values); err != nil {
 		return "", err
 	}
 	restored, err := readCatalog(ctx, conn) // the oids of the views are the target's
@@ -416,7 +415,7 @@ func (r *run) refresh(ctx context.Context) (string, error) {
 	if err := refreshMatviews(ctx, conn, restored.matviews, populated); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d sequences, %d materialized views", len(statements), len(populated)), r.sameTables(restored)
+	return fmt.Sprintf("%d sequences, %d materialized views", len(values), len(populated)), r.sameTables(restored)
 }
 
 // sameTables makes sure that no table of the plan is missing in the template, and that the template has no other.
@@ -446,11 +445,22 @@ func (r *run) verify(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer func(conn *pgx.Conn) { _ = conn.Close(context.WithoutCancel(ctx)) }(conn)
-	if err := vacuumRest(ctx, conn); err != nil {
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	admin, err := r.target.connectAdmin(ctx)
+	if err != nil {
 		return "", err
 	}
-	if err := dropOtherDatabases(ctx, conn, r.target.database); err != nil {
+	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+	if err := vacuumRest(ctx, conn, admin); err != nil {
+		return "", err
+	}
+	if err := dropOtherDatabases(ctx, admin, r.target.database); err != nil {
+		return "", err
+	}
+	if err := handOver(ctx, admin, r.target.owner); err != nil {
+		return "", err
+	}
+	if err := checkRights(ctx, admin, r.target.owner); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d rows counted", r.result.RowCount), nil
@@ -458,6 +468,7 @@ func (r *run) verify(ctx context.Context) (string, error) {
 
 func (r *run) freeze(ctx context.Context) (string, error) {
 	r.report().Warnings = append(r.chosen.warnings, r.target.warnings...)
+	r.report().Dropped = append(r.chosen.dropped, r.target.dropped...)
 	for _, role := range r.target.roles {
 		r.report().Warnings = append(r.report().Warnings, fmt.Sprintf("the role %q is named by a policy: it exists but cannot log in", role))
 	}

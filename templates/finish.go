@@ -15,13 +15,14 @@ import (
 	"github.com/mayflydb/mayfly/provisioner/driver"
 )
 
-// setSequences runs the statements that set them, together.
-func setSequences(ctx context.Context, conn *pgx.Conn, statements []string) error {
-	if len(statements) == 0 {
-		return nil
-	}
-	if err := execAll(ctx, conn, strings.Join(statements, ";\n")); err != nil {
-		return mayfly.Errorf(mayfly.CodeSourceInvalid, "the sequences cannot be set: %s", sourceMessage(err))
+// setSequences sets them, as the owner.
+func setSequences(ctx context.Context, conn *pgx.Conn, values []sequenceValue) error {
+	for _, v := range values {
+		err := execOne(ctx, conn, "SELECT pg_catalog.setval($1::pg_catalog.text::pg_catalog.regclass, $2::pg_catalog.int8, $3::pg_catalog.bool)",
+			[]byte(v.name), []byte(v.value), []byte(v.called))
+		if err != nil {
+			return mayfly.Errorf(mayfly.CodeSourceInvalid, "the sequence %s cannot be set: %s", v.name, sourceMessage(err))
+		}
 	}
 	return nil
 }
@@ -132,13 +133,18 @@ func verifyTable(ctx context.Context, conn *pgx.Conn, report *TableReport) error
 	return nil
 }
 
-// vacuumRest vacuums what verify did not: the catalogs and materialized views; and analyzes partitioned tables, whose
-// statistics are their own.
-func vacuumRest(ctx context.Context, conn *pgx.Conn) error {
-	for _, step := range []struct{ command, kinds string }{
-		{"VACUUM (FREEZE, ANALYZE)", `c.relkind = 'm' OR c.relkind = 'r' AND n.nspname = 'pg_catalog'`},
-		{"ANALYZE", `c.relkind = 'p'`},
+// vacuumRest vacuums what verify did not: materialized views and, as the superuser, the catalogs; and analyzes
+// partitioned tables, whose statistics are their own.
+func vacuumRest(ctx context.Context, owner, admin *pgx.Conn) error {
+	for _, step := range []struct {
+		conn           *pgx.Conn
+		command, kinds string
+	}{
+		{owner, "VACUUM (FREEZE, ANALYZE)", `c.relkind = 'm' AND c.relowner = current_user::pg_catalog.regrole`},
+		{owner, "ANALYZE", `c.relkind = 'p' AND c.relowner = current_user::pg_catalog.regrole`},
+		{admin, "VACUUM (FREEZE, ANALYZE)", `c.relkind = 'r' AND n.nspname = 'pg_catalog'`},
 	} {
+		conn := step.conn
 		rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
 			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relpersistence <> 't' AND (`+step.kinds+`) ORDER BY 1, 2`)
 		if err != nil {
@@ -178,8 +184,9 @@ func dropOtherDatabases(ctx context.Context, conn *pgx.Conn, application string)
 	return nil
 }
 
-// freezeScript checks that the cluster was stopped cleanly, replaces its WAL by one new segment, and removes what the
-// running server left. Segments are of 1 MiB from here on: the first thing that a preview writes is a WAL segment, and
+// freezeScript checks that the cluster was stopped cleanly and that its directory has nothing but what Postgres makes,
+// writes anew the files that say who may log in, replaces its WAL by one new segment, and removes what the running
+// server left. Segments are of 1 MiB from here on: the first thing that a preview writes is a WAL segment, and
 // with the usual 16 MiB that alone would be most of what a fresh preview takes on disk.
 const freezeScript = `
 set -eu
@@ -187,6 +194,20 @@ LC_ALL=C; export LC_ALL
 data=$1
 state=$(pg_controldata -D "$data" | sed -n 's/^Database cluster state: *//p')
 if [ "$state" != "shut down" ]; then echo "the cluster's state is: $state" >&2; exit 3; fi
+odd=$(find "$data" ! -type f ! -type d | head -n 5)
+if [ -n "$odd" ]; then echo "not a file of Postgres: $odd" >&2; exit 4; fi
+for path in "$data"/* "$data"/.[!.]*; do
+	[ -e "$path" ] || continue
+	case ${path##*/} in
+	PG_VERSION|base|current_logfiles|global|log|pg_commit_ts|pg_dynshmem|pg_hba.conf|pg_ident.conf|pg_logical|pg_multixact) ;;
+	pg_notify|pg_replslot|pg_serial|pg_snapshots|pg_stat|pg_stat_tmp|pg_subtrans|pg_tblspc|pg_twophase|pg_wal|pg_xact) ;;
+	postgresql.auto.conf|postgresql.conf|postmaster.opts|postmaster.pid) ;;
+	*) echo "not a file of Postgres: $path" >&2; exit 4 ;;
+	esac
+done
+printf '%s' "$2" >"$data/pg_hba.conf"
+printf '%s' "$3" >"$data/pg_ident.conf"
+: >"$data/postgresql.auto.conf"
 pg_resetwal --wal-segsize=1 -D "$data" >&2
 rm -rf "$data"/pg_stat/* "$data"/pg_stat_tmp/* "$data"/base/pgsql_tmp "$data"/log "$data"/postmaster.opts "$data"/postmaster.pid
 `
@@ -203,7 +224,8 @@ func (b *Builder) stop(ctx context.Context, id string, image driver.Image, label
 		return fmt.Errorf("remove the template's instance: %w", err)
 	}
 	result, err := b.engine.Run(ctx, driver.RunSpec{
-		Image: image.ID, Command: []string{"sh", "-c", freezeScript, "freeze", driver.DataDir}, Volume: id, Labels: labels,
+		Image: image.ID, Command: []string{"sh", "-c", freezeScript, "freeze", driver.DataDir, cluster.AccessRules, cluster.AccessMap},
+		Volume: id, Labels: labels,
 	})
 	if err != nil {
 		return fmt.Errorf("reset the template's WAL: %w", err)

@@ -15,11 +15,21 @@ const (
 	reasonRoles       = "it is about roles and labels that previews do not have"
 	reasonLargeObject = "large objects are not carried"
 	reasonStatistics  = "statistics hold values of rows; they are computed anew"
+	reasonPrivilege   = "only a superuser may create it, and previews have none"
+	reasonReach       = "it reaches files, programs or the network as a superuser"
+	reasonSetting     = "only settings that are known to be harmless are taken over"
 )
 
-// dropReason returns why objects of a kind are left out, "" for those that are kept.
-func dropReason(kind string) string {
-	switch kind {
+// dropReason returns why an object is left out by its kind or name, "" for those that are kept.
+func dropReason(e *archive.Entry) string {
+	switch e.Kind {
+	case "EXTENSION":
+		switch e.Tag {
+		case "adminpack", "dblink", "file_fdw", "postgres_fdw", "plperlu", "plpythonu", "plpython2u", "plpython3u", "pltclu":
+			return reasonReach
+		}
+	case "PROCEDURAL LANGUAGE", "ACCESS METHOD", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE":
+		return reasonPrivilege
 	case "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION", "SUBSCRIPTION TABLE":
 		return reasonReplication
 	case "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE":
@@ -45,8 +55,14 @@ func isSetting(e *archive.Entry) bool {
 		return e.Schema == "" && len(e.Tag) > 9 && e.Tag[:9] == "DATABASE "
 	case "SCHEMA":
 		return e.Tag == "public" // initdb made it
+	case "PROCEDURAL LANGUAGE": // of archives older than extensions
+		return e.Tag == "plpgsql" // initdb made it
 	}
 	return false
+}
+
+func dependsOn(on *archive.Entry) string {
+	return fmt.Sprintf("it depends on %s %s, which is left out", on.Kind, on.Tag)
 }
 
 func isGrant(e *archive.Entry) bool { return e.Kind == "ACL" || e.Kind == "DEFAULT ACL" }
@@ -66,11 +82,13 @@ func choose(toc *archive.Archive) selection {
 	grants, blobs := 0, 0
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
-		reason := dropReason(e.Kind)
+		reason := dropReason(e)
+		if isSetting(e) {
+			continue
+		}
 		if reason == "" {
 			if at := slices.IndexFunc(e.Dependencies, func(id int) bool { return gone[id] != nil }); at >= 0 {
-				on := gone[e.Dependencies[at]]
-				reason = fmt.Sprintf("it depends on %s %s, which is left out", on.Kind, on.Tag)
+				reason = dependsOn(gone[e.Dependencies[at]])
 			}
 		}
 		switch {
@@ -82,7 +100,7 @@ func choose(toc *archive.Archive) selection {
 		case reason != "":
 			gone[e.ID] = e
 			s.dropped = append(s.dropped, DroppedObject{Kind: e.Kind, Name: entryName(e), Reason: reason})
-		case isSetting(e) || e.Definition == "":
+		case e.Definition == "":
 		case e.Section == archive.SectionPreData:
 			s.preData = append(s.preData, e)
 		case e.Section == archive.SectionPostData && e.Kind != "MATERIALIZED VIEW DATA":

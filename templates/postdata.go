@@ -139,13 +139,13 @@ func keyEntries(entries []*archive.Entry) []*archive.Entry {
 // catalogWithKeys reads the restored tables as they will be once the keys are there: the keys are created on the empty
 // tables, in a transaction that is rolled back. An archive has no other way to tell which columns are unique.
 func (r *restorer) catalogWithKeys(ctx context.Context, postData []*archive.Entry) (_ *catalog, err error) {
-	if err := r.become(ctx, false); err != nil {
-		return nil, err
-	}
 	if err := execAll(ctx, r.conn, "BEGIN"); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	for _, e := range keyEntries(postData) {
+		if r.target.missing(e) != nil {
+			continue
+		}
 		if err := execAll(ctx, r.conn, e.Definition); err != nil {
 			return nil, restoreError(ctx, e, err) // the connection is of no use after this, and neither is the build
 		}

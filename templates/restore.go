@@ -1,7 +1,9 @@
 package templates
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"regexp"
@@ -24,11 +26,14 @@ type target struct {
 	instance string
 	database string
 	owner    string
+	password string // of the owner, until the build ends
 	encoding string // of the sessions: what names and rows come in
 
 	mu       sync.Mutex
 	roles    []string // made because a policy or the like names them
 	warnings []string
+	dropped  []DroppedObject
+	gone     map[int]*archive.Entry // of dropped
 }
 
 func (t *target) warn(format string, args ...any) {
@@ -39,33 +44,47 @@ func (t *target) warn(format string, args ...any) {
 	}
 }
 
-// connect opens a session with the new database, set up as pg_restore does. Messages are in English: some are read.
-func (t *target) connect(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := cluster.Connect(ctx, t.engine, t.instance, t.database)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the template's cluster: %w", err)
-	}
-	err = execAll(ctx, conn, "SET client_encoding = "+quoteLiteral(t.encoding)+`; SET lc_messages = 'C'; SET statement_timeout = 0;
-		SET lock_timeout = 0; SET standard_conforming_strings = on; SET check_function_bodies = off; SET xmloption = content;
-		SET client_min_messages = warning; SET row_security = off; SET DateStyle = ISO; SET IntervalStyle = postgres;
-		SET TimeZone = 'UTC'; SELECT pg_catalog.set_config('search_path', '', false)`)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("set up a session with the template's cluster: %w", err), conn.Close(ctx))
-	}
-	return conn, nil
+// report notes something that was left out.
+func (t *target) report(dropped DroppedObject) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropped = append(t.dropped, dropped)
 }
 
-// execAll runs statements by the simple protocol: several at once, without parameters.
-func execAll(ctx context.Context, conn *pgx.Conn, statements string) error {
-	_, err := conn.PgConn().Exec(ctx, statements).ReadAll()
-	return err
+// drop leaves an entry out, and with it what depends on it.
+func (t *target) drop(e *archive.Entry, reason string) {
+	t.report(DroppedObject{Kind: e.Kind, Name: entryName(e), Reason: reason})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone == nil {
+		t.gone = map[int]*archive.Entry{}
+	}
+	t.gone[e.ID] = e
+}
+
+// missing returns what an entry depends on and was left out, nil if nothing.
+func (t *target) missing(e *archive.Entry) *archive.Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range e.Dependencies {
+		if on := t.gone[id]; on != nil {
+			return on
+		}
+	}
+	return nil
 }
 
 // createDatabase makes the application's role and its database, with the source's encoding and locale where the image
 // has that locale.
 func (t *target) createDatabase(ctx context.Context, conn *pgx.Conn, toc *archive.Archive) error {
 	owner, database := pgx.Identifier{t.owner}.Sanitize(), pgx.Identifier{t.database}.Sanitize()
-	if err := execAll(ctx, conn, "CREATE ROLE "+owner+" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"); err != nil {
+	t.password = rand.Text()
+	verifier, err := cluster.ScramVerifier(t.password)
+	if err != nil {
+		return err
+	}
+	// BYPASSRLS until the end: an owner may have bound itself to its own policies, and the build counts all rows.
+	if err := execOne(ctx, conn, "CREATE ROLE "+owner+" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD "+quoteLiteral(verifier)); err != nil {
 		return mayfly.Errorf(mayfly.CodeInvalid, "cannot create the role %q: %w", t.owner, err).WithHint("choose another postgres.owner")
 	}
 	if t.database == "postgres" { // initdb made one, with another owner and locale
@@ -75,14 +94,14 @@ func (t *target) createDatabase(ctx context.Context, conn *pgx.Conn, toc *archiv
 	}
 	options := databaseOptions(toc)
 	create := "CREATE DATABASE " + database + " WITH OWNER " + owner + " TEMPLATE template0"
-	err := execAll(ctx, conn, create+" "+options)
+	err = execOne(ctx, conn, create+" "+options)
 	if err == nil {
 		return nil
 	}
 	// A dump names encodings, so the encoding itself is right; the locale is what an image may lack.
 	encoding := encodingOption.FindString(options)
 	for _, locale := range []string{"C.UTF-8", "C"} {
-		if execAll(ctx, conn, create+" "+encoding+" LOCALE = "+quoteLiteral(locale)) == nil {
+		if execOne(ctx, conn, create+" "+encoding+" LOCALE = "+quoteLiteral(locale)) == nil {
 			t.warn("the image has not the source's locale (%s): the template uses %s, so text may sort differently", options, locale)
 			return nil
 		}
@@ -91,8 +110,8 @@ func (t *target) createDatabase(ctx context.Context, conn *pgx.Conn, toc *archiv
 }
 
 var (
-	encodingOption   = regexp.MustCompile(`ENCODING = '[^']*'`)
-	tablespaceOption = regexp.MustCompile(` ?TABLESPACE = ("([^"]|"")*"|[^ ;]+)`)
+	encodingOption = regexp.MustCompile(`ENCODING = '[^']*'`)
+	localeOption   = regexp.MustCompile(`\b(?:ENCODING|LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE|ICU_LOCALE|ICU_RULES|BUILTIN_LOCALE) = (?:'(?:[^';]|'')*'|[a-z]+)`)
 )
 
 // databaseOptions returns the source's encoding and locale as options of CREATE DATABASE, from the DATABASE entry:
@@ -103,45 +122,31 @@ func databaseOptions(toc *archive.Archive) string {
 			_, options, found := strings.Cut(e.Definition, " WITH TEMPLATE = template0")
 			options, _, ended := strings.Cut(options, ";")
 			if found && ended {
-				return strings.TrimSpace(tablespaceOption.ReplaceAllString(options, ""))
+				return strings.Join(localeOption.FindAllString(options, -1), " ")
 			}
 		}
 	}
 	return "ENCODING = 'UTF8' LOCALE = 'C.UTF-8'"
 }
 
-// adoptDatabase gives the public schema to the owner and carries over the settings of the source's database.
-func (t *target) adoptDatabase(ctx context.Context, conn *pgx.Conn, toc *archive.Archive) error {
-	owner, database := pgx.Identifier{t.owner}.Sanitize(), pgx.Identifier{t.database}.Sanitize()
-	if err := execAll(ctx, conn, "ALTER SCHEMA public OWNER TO "+owner); err != nil {
-		return fmt.Errorf("give the public schema to %s: %w", t.owner, err)
+// adoptDatabase gives the public schema to the owner.
+func (t *target) adoptDatabase(ctx context.Context) error {
+	admin, err := t.connectAdmin(ctx)
+	if err != nil {
+		return err
 	}
-	for i := range toc.Entries {
-		e := &toc.Entries[i]
-		if e.Kind != "DATABASE PROPERTIES" {
-			continue
-		}
-		for line := range strings.Lines(e.Definition) {
-			m := databaseSetting.FindStringSubmatch(strings.TrimSpace(line))
-			if m == nil {
-				continue
-			}
-			if err := execAll(ctx, conn, "ALTER DATABASE "+database+" SET "+m[1]); err != nil {
-				t.warn("the database setting %q was left out: %s", m[1], sourceMessage(err))
-			}
-		}
+	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+	if err := execOne(ctx, admin, "ALTER SCHEMA public OWNER TO "+pgx.Identifier{t.owner}.Sanitize()); err != nil {
+		return fmt.Errorf("give the public schema to %s: %w", t.owner, err)
 	}
 	return nil
 }
 
-// databaseSetting matches what pg_dump writes for pg_db_role_setting. Settings of single roles start with ALTER ROLE.
-var databaseSetting = regexp.MustCompile(`^ALTER DATABASE (?:"(?:[^"]|"")*"|[^ "]+) SET (.*);$`)
-
-// restorer runs entries in one session. Objects are created as the owner and so belong to it.
+// restorer runs entries in one session of the owner. Objects belong to it from the start.
 type restorer struct {
-	target  *target
-	conn    *pgx.Conn
-	asOwner bool
+	target *target
+	conn   *pgx.Conn
+	admin  *pgx.Conn // nil until the superuser is needed
 }
 
 func (t *target) restorer(ctx context.Context) (*restorer, error) {
@@ -152,76 +157,77 @@ func (t *target) restorer(ctx context.Context) (*restorer, error) {
 	return &restorer{target: t, conn: conn}, nil
 }
 
-func (r *restorer) close(ctx context.Context) { _ = r.conn.Close(context.WithoutCancel(ctx)) }
-
-// become switches between the owner and the superuser.
-func (r *restorer) become(ctx context.Context, owner bool) error {
-	if owner == r.asOwner {
-		return nil
+func (r *restorer) close(ctx context.Context) {
+	_ = r.conn.Close(context.WithoutCancel(ctx))
+	if r.admin != nil {
+		_ = r.admin.Close(context.WithoutCancel(ctx))
 	}
-	statement := "RESET ROLE"
-	if owner {
-		statement = "SET ROLE " + pgx.Identifier{r.target.owner}.Sanitize()
-	}
-	if err := execAll(ctx, r.conn, statement); err != nil {
-		return fmt.Errorf("change the role: %w", err)
-	}
-	r.asOwner = owner
-	return nil
 }
 
-// preData restores what has to be there before the rows.
+// preData restores what has to be there before the rows. Extensions come first, after the schemas that they are in:
+// their scripts run as the superuser, so nothing of the source's may be there yet that they could take for their own.
 func (r *restorer) preData(ctx context.Context, entries []*archive.Entry) error {
-	for _, e := range entries {
+	rank := func(e *archive.Entry) int {
+		switch e.Kind {
+		case "SCHEMA":
+			return 0
+		case "EXTENSION":
+			return 1
+		}
+		return 2
+	}
+	ordered := slices.Clone(entries)
+	slices.SortStableFunc(ordered, func(a, b *archive.Entry) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, e := range ordered {
 		if err := r.restore(ctx, e); err != nil {
 			return err
 		}
 	}
-	return r.become(ctx, false)
+	return nil
 }
 
-// restore runs one entry as the owner. What only a superuser may create (functions in C, operator classes, extensions)
-// is created as one and given to the owner afterwards, where it can be given.
+// restore runs one entry as the owner. What only a superuser may create is left out and reported, but for extensions
+// and other names of the server's own functions.
 func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
+	if on := r.target.missing(e); on != nil {
+		r.target.drop(e, dependsOn(on))
+		return nil
+	}
 	err := r.attempt(ctx, e)
 	// Foreign keys lock the partitions of their tables too, which the table of contents does not tell; so sessions that
 	// restore side by side can get into each other's way.
 	for tries := 0; hasState(err, sqlDeadlock) && tries < 5; tries++ {
 		err = r.attempt(ctx, e)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotSame):
+		r.target.drop(e, errNotSame.Error())
+	case hasState(err, sqlInsufficientPriv):
+		r.target.drop(e, reasonPrivilege)
+	case err != nil:
 		return restoreError(ctx, e, err)
 	}
 	return nil
 }
 
 func (r *restorer) attempt(ctx context.Context, e *archive.Entry) error {
-	if err := r.become(ctx, e.Kind != "EXTENSION"); err != nil {
-		return err
+	switch {
+	case e.Kind == "EXTENSION":
+		return r.createExtension(ctx, e)
+	case e.Kind == "SCHEMA":
+		return execOne(ctx, r.conn, "CREATE SCHEMA "+pgx.Identifier{e.Tag}.Sanitize())
+	case isExtensionComment(e):
+		admin, err := r.superuser(ctx)
+		if err != nil {
+			return err
+		}
+		return execOne(ctx, admin, e.Definition)
 	}
 	err := r.withRoles(ctx, e.Definition)
-	if hasState(err, sqlInsufficientPriv) && r.asOwner {
-		return r.restoreAsSuperuser(ctx, e)
+	if hasState(err, sqlInsufficientPriv) && e.Kind == "FUNCTION" && internalFunction.MatchString(e.Definition) {
+		return r.createInternal(ctx, e)
 	}
 	return err
-}
-
-func (r *restorer) restoreAsSuperuser(ctx context.Context, e *archive.Entry) error {
-	if err := r.become(ctx, false); err != nil {
-		return err
-	}
-	if err := r.withRoles(ctx, e.Definition); err != nil {
-		return err
-	}
-	identity, found := strings.CutPrefix(strings.TrimSpace(e.Drop), "DROP ")
-	if !found {
-		return nil // a comment and the like
-	}
-	alter := "ALTER " + strings.TrimSuffix(identity, ";") + " OWNER TO " + pgx.Identifier{r.target.owner}.Sanitize()
-	if err := execAll(ctx, r.conn, alter); err != nil {
-		r.target.warn("%s %s belongs to a superuser: %s", e.Kind, entryName(e), sourceMessage(err))
-	}
-	return nil
 }
 
 var missingRole = regexp.MustCompile(`^role "(.*)" does not exist$`)
@@ -229,6 +235,7 @@ var missingRole = regexp.MustCompile(`^role "(.*)" does not exist$`)
 // withRoles runs statements, and makes the roles that they name: a policy may be for a role that the preview does not
 // have. Such a role cannot log in and owns nothing.
 func (r *restorer) withRoles(ctx context.Context, statements string) error {
+	var made []string
 	for {
 		err := execAll(ctx, r.conn, statements)
 		var server *pgconn.PgError
@@ -236,29 +243,34 @@ func (r *restorer) withRoles(ctx context.Context, statements string) error {
 			return err
 		}
 		m := missingRole.FindStringSubmatch(server.Message)
-		if m == nil {
+		if m == nil || slices.Contains(made, m[1]) || len(made) == maxRoles {
 			return err
 		}
+		made = append(made, m[1])
 		if err := r.makeRole(ctx, m[1]); err != nil {
 			return err
 		}
 	}
 }
 
+// maxRoles bounds how many roles one definition can ask for: anything can say that a role does not exist.
+const maxRoles = 200
+
 func (r *restorer) makeRole(ctx context.Context, name string) error {
-	was := r.asOwner
-	if err := r.become(ctx, false); err != nil {
+	admin, err := r.superuser(ctx)
+	if err != nil {
 		return err
 	}
 	r.target.mu.Lock()
 	defer r.target.mu.Unlock()
-	if !slices.Contains(r.target.roles, name) {
-		if err := execAll(ctx, r.conn, "CREATE ROLE "+pgx.Identifier{name}.Sanitize()+" NOLOGIN"); err != nil {
-			return fmt.Errorf("create the role %q that the source names: %w", name, err)
-		}
-		r.target.roles = append(r.target.roles, name)
+	if slices.Contains(r.target.roles, name) {
+		return nil
 	}
-	return r.become(ctx, was)
+	if err := execOne(ctx, admin, "CREATE ROLE "+pgx.Identifier{name}.Sanitize()+" NOLOGIN"); err != nil {
+		return fmt.Errorf("create the role %q that the source names: %w", name, err)
+	}
+	r.target.roles = append(r.target.roles, name)
+	return nil
 }
 
 func hasState(err error, codes ...string) bool {

@@ -25,8 +25,8 @@ type source interface {
 	loads(tables *catalog, toc *archive.Archive) (loads []load, warnings []string, err error)
 	// reader returns a reader for one worker.
 	reader(ctx context.Context) (rowReader, error)
-	// sequences returns the statements that set all sequences.
-	sequences(ctx context.Context, toc *archive.Archive) ([]string, error)
+	// sequences returns where all sequences stand.
+	sequences(ctx context.Context, toc *archive.Archive) ([]sequenceValue, error)
 	// populated returns the materialized views that have contents in the source.
 	populated(toc *archive.Archive) map[relation]bool
 	close()
@@ -37,6 +37,13 @@ type schemaRunner struct {
 	engine driver.Engine
 	image  driver.Image
 	labels map[string]string
+}
+
+// sequenceValue is where a sequence stands.
+type sequenceValue struct {
+	name   string // quoted, as pg_catalog.regclass takes it
+	value  string // a number
+	called string // "true" or "false"
 }
 
 // load is one table's rows.
@@ -58,11 +65,11 @@ type rowReader interface {
 func openSource(ctx context.Context, s mayfly.Source) (source, error) {
 	switch {
 	case s.DSN != "" && s.Archive != "":
-		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has two sources").WithHint("set either source.dsn or source.archive")
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has two sources").WithHint("set either source.dsn_file (or source.dsn_env) or source.archive")
 	case s.DSN != "":
 		return openLive(ctx, s.DSN)
 	case s.Archive != "":
 		return openArchive(s.Archive)
 	}
-	return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has no source").WithHint("set source.dsn or source.archive")
+	return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has no source").WithHint("set source.dsn_file, source.dsn_env or source.archive")
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/sanitize"
@@ -146,15 +147,23 @@ func (s *archiveSource) reader(context.Context) (rowReader, error) {
 	return &archiveReader{toc: s.toc}, nil
 }
 
-// sequences returns the archive's own statements: SELECT pg_catalog.setval(…).
-func (s *archiveSource) sequences(_ context.Context, toc *archive.Archive) ([]string, error) {
-	var statements []string
+var setvalStatement = regexp.MustCompile(`^SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?[0-9]+), (true|false)\);\s*$`)
+
+// sequences reads the archive's statements: SELECT pg_catalog.setval('public.orders_id_seq', 9000, true);
+func (s *archiveSource) sequences(_ context.Context, toc *archive.Archive) ([]sequenceValue, error) {
+	var values []sequenceValue
 	for i := range toc.Entries {
-		if e := &toc.Entries[i]; e.Kind == "SEQUENCE SET" {
-			statements = append(statements, e.Definition)
+		e := &toc.Entries[i]
+		if e.Kind != "SEQUENCE SET" {
+			continue
 		}
+		m := setvalStatement.FindStringSubmatch(e.Definition)
+		if m == nil {
+			return nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive's value of the sequence %s is not written as pg_dump does", entryName(e))
+		}
+		values = append(values, sequenceValue{name: strings.ReplaceAll(m[1], "''", "'"), value: m[2], called: m[3]})
 	}
-	return statements, nil
+	return values, nil
 }
 
 func (s *archiveSource) populated(toc *archive.Archive) map[relation]bool {

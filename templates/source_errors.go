@@ -57,9 +57,9 @@ func sourceHint(err error) string {
 	}
 	switch server.Code {
 	case sqlInvalidPassword, sqlInvalidAuthorization:
-		return "check the user and the password in source.dsn, and the server's pg_hba.conf"
+		return "check the user and the password in the connection string (source.dsn_file or source.dsn_env), and the server's pg_hba.conf"
 	case sqlUnknownDatabase:
-		return "check the database name in source.dsn"
+		return "check the database name in the connection string (source.dsn_file or source.dsn_env)"
 	case sqlInsufficientPriv:
 		return "grant the source's role pg_read_all_data (PostgreSQL 14 and newer), or SELECT on all tables and sequences, and BYPASSRLS if tables have row security"
 	case sqlLockNotAvailable:

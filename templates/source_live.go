@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -258,17 +259,17 @@ func (m *meteredWriter) flush() {
 
 // sequences reads where every sequence stands. Sequences are outside snapshots, here as in pg_dump: values that were
 // drawn since are skipped, never repeated.
-func (s *liveSource) sequences(ctx context.Context, _ *archive.Archive) ([]string, error) {
-	var statements []string
+func (s *liveSource) sequences(ctx context.Context, _ *archive.Archive) ([]sequenceValue, error) {
+	var values []sequenceValue
 	for _, seq := range s.tables.sequences {
 		var last int64
 		var called bool
 		if err := s.conn.QueryRow(ctx, "SELECT last_value, is_called FROM "+seq.sql()).Scan(&last, &called); err != nil {
 			return nil, s.failed(ctx, "read the sequence "+seq.String(), err)
 		}
-		statements = append(statements, fmt.Sprintf("SELECT pg_catalog.setval(%s::pg_catalog.regclass, %d, %t)", quoteLiteral(seq.sql()), last, called))
+		values = append(values, sequenceValue{name: seq.sql(), value: strconv.FormatInt(last, 10), called: strconv.FormatBool(called)})
 	}
-	return statements, nil
+	return values, nil
 }
 
 func (s *liveSource) populated(*archive.Archive) map[relation]bool {

@@ -19,6 +19,16 @@ import (
 // from the host's root user (pg_ident.conf below); the gateway refuses it.
 const AdminRole = "mayfly_admin"
 
+// AccessRules is the pg_hba.conf of every cluster that Mayfly makes.
+const AccessRules = `local all ` + AdminRole + ` peer map=mayfly
+local replication all reject
+local all all scram-sha-256
+`
+
+// AccessMap is the pg_ident.conf of every cluster that Mayfly makes.
+const AccessMap = `mayfly root ` + AdminRole + `
+`
+
 // initScript initialises the data directory beside its final place and renames it, so that a crash leaves either
 // nothing or a whole cluster. Positional parameters: data directory, then initdb's further arguments.
 const initScript = `
@@ -28,13 +38,9 @@ data=$1; shift
 rm -rf "$data" "$data.new"
 initdb -D "$data.new" -U ` + AdminRole + ` --auth-local=peer --auth-host=reject --no-sync "$@" >&2
 cat >"$data.new/pg_hba.conf" <<EOF
-local all ` + AdminRole + ` peer map=mayfly
-local replication all reject
-local all all scram-sha-256
-EOF
+` + AccessRules + `EOF
 cat >"$data.new/pg_ident.conf" <<EOF
-mayfly root ` + AdminRole + `
-EOF
+` + AccessMap + `EOF
 mv "$data.new" "$data"
 `
 
