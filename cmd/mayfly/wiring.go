@@ -175,7 +175,8 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	opts := provisioner.Options{
 		Store: d.store, Watcher: d.watcher, Engine: d.engine, Volumes: d.pool, Projects: d.config, Sealer: keys.Sealer,
 		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews,
-		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint, MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
+		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint,
+		WatchDisk: d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
 	}
 	if forgeClient != nil {
 		opts.Forge = forgeClient
