@@ -1,10 +1,10 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -56,25 +56,37 @@ type Options struct {
 	Inbox   Inbox
 	// MaxBody is the largest body accepted, in bytes. 0 means DefaultMaxBody.
 	MaxBody int64
-	Logger  *slog.Logger
-	Now     func() time.Time
+	// ReadTimeout is how long a sender may take for the body, the wait for its turn included. 0 means DefaultReadTimeout.
+	ReadTimeout time.Duration
+	// LargeBodies is how many bodies of more than 64 KiB are read at the same time. 0 means DefaultLargeBodies.
+	LargeBodies int
+	Logger      *slog.Logger
+	Now         func() time.Time
 }
 
 type handler struct {
-	secrets [][]byte
-	inbox   Inbox
-	maxBody int64
-	log     *slog.Logger
-	now     func() time.Time
+	secrets     [][]byte
+	inbox       Inbox
+	maxBody     int64
+	readTimeout time.Duration
+	large       chan struct{} // one element for each large body in memory whose signature is not known yet
+	log         *slog.Logger
+	now         func() time.Time
 }
 
 // NewHandler returns the handler for POST /webhooks/github. It answers 202 once the delivery is committed (200 to a
 // ping), 401 and stores nothing if the signature is missing or wrong, 413 if the body is too large, 400 if a header is
-// missing or the payload is not JSON, 415 if the body is neither JSON nor a form, 405 to anything but POST, and 503 if
-// the inbox could not store it: GitHub then shows the delivery as failed, and it can be redelivered. Bodies of errors
-// are problem details (RFC 9457).
+// missing or the payload is not JSON, 415 if the body is neither JSON nor a form, 405 to anything but POST, 408 if
+// the body does not come in time, and 503 if it is not its turn in time or the inbox could not store it: GitHub then shows the
+// delivery as failed, and it can be redelivered. Bodies of errors are problem details (RFC 9457).
+//
+// Until a body is whole, its sender is a stranger. So what strangers can make the handler hold is bounded: LargeBodies bodies of
+// MaxBody bytes, and 64 KiB for each connection, for ReadTimeout.
 func NewHandler(o Options) http.Handler {
-	h := &handler{inbox: o.Inbox, maxBody: o.MaxBody, log: o.Logger, now: o.Now}
+	h := &handler{
+		inbox: o.Inbox, maxBody: o.MaxBody, readTimeout: cmp.Or(o.ReadTimeout, DefaultReadTimeout),
+		large: make(chan struct{}, cmp.Or(o.LargeBodies, DefaultLargeBodies)), log: o.Logger, now: o.Now,
+	}
 	for _, secret := range o.Secrets {
 		if len(secret) > 0 { // anyone can sign with an empty key
 			h.secrets = append(h.secrets, secret)
@@ -94,17 +106,20 @@ func NewHandler(o Options) http.Handler {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	readCtx, readDone := h.boundRead(w, r)
+	defer readDone()
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		h.refuse(w, r, http.StatusMethodNotAllowed, mayfly.Errorf(mayfly.CodeInvalid, "only POST is served here").
 			WithHint("set this address as the payload URL of a GitHub webhook"))
 		return
 	}
-	delivery, status, refusal := h.read(w, r)
+	delivery, status, refusal := h.read(readCtx, w, r)
 	if refusal != nil {
 		h.refuse(w, r, status, refusal)
 		return
 	}
+	unbound(w)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTimeout)
 	defer cancel()
 	fresh, err := h.inbox.Accept(ctx, delivery)
@@ -122,7 +137,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read verifies the request and returns the delivery in it, or the status to refuse it with. Nothing but the length is
 // looked at before the signature has been verified over the raw body.
-func (h *handler) read(w http.ResponseWriter, r *http.Request) (Delivery, int, *mayfly.Error) {
+func (h *handler) read(ctx context.Context, w http.ResponseWriter, r *http.Request) (Delivery, int, *mayfly.Error) {
 	if r.ContentLength > h.maxBody {
 		return Delivery{}, http.StatusRequestEntityTooLarge, h.tooLarge()
 	}
@@ -130,15 +145,9 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (Delivery, int, *
 	if !ok || len(h.secrets) == 0 {
 		return Delivery{}, http.StatusUnauthorized, h.unverified()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.maxBody))
-	if err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return Delivery{}, http.StatusRequestEntityTooLarge, h.tooLarge()
-		}
-		return Delivery{}, http.StatusBadRequest, mayfly.Errorf(mayfly.CodeInvalid, "the body ended early: %w", err)
-	}
-	if !verify(h.secrets, body, mac) {
-		return Delivery{}, http.StatusUnauthorized, h.unverified()
+	body, status, refusal := h.verified(ctx, w, r, mac)
+	if refusal != nil {
+		return Delivery{}, status, refusal
 	}
 	return h.parse(r.Header, body)
 }
