@@ -46,7 +46,7 @@ demo: machine ## The whole job from nothing, on generated production data (KEEP=
 	KEEP=$(KEEP) scripts/demo.sh
 
 .PHONY: images
-images: machine ## Provide the Postgres images (MAJORS="13 15 17 18")
+images: machine ## Provide the Postgres images (MAJORS="15 17" unless given; there are 13, 15, 17 and 18)
 	scripts/build-image.sh $(MAJORS)
 
 .PHONY: machine
