@@ -23,13 +23,11 @@ const DefaultLargeBodies = 4
 // 30 KiB), so they come through however many strangers take their time over large ones.
 const smallBody = 64 << 10
 
-// boundRead starts the time that a sender has. The deadline stays on the connection when the request is refused, because the
-// server then still reads what is left of the body.
-func (h *handler) boundRead(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.readTimeout)
+// bound puts the time that a sender has on the connection. It stays there when the request is refused, because the server then
+// still reads what is left of the body.
+func bound(ctx context.Context, w http.ResponseWriter) {
 	deadline, _ := ctx.Deadline()
 	_ = http.NewResponseController(w).SetReadDeadline(deadline) // a writer without a connection has no deadlines
-	return ctx, cancel
 }
 
 // unbound ends the time that a sender has: the connection is watched while the delivery is stored, and used again.

@@ -106,8 +106,9 @@ func NewHandler(o Options) http.Handler {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	readCtx, readDone := h.boundRead(w, r)
+	readCtx, readDone := context.WithTimeout(r.Context(), h.readTimeout)
 	defer readDone()
+	bound(readCtx, w)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		h.refuse(w, r, http.StatusMethodNotAllowed, mayfly.Errorf(mayfly.CodeInvalid, "only POST is served here").

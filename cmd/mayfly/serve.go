@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/config"
@@ -17,6 +19,12 @@ import (
 
 // drainTimeout is how long requests, connections and jobs may take to finish after a signal.
 const drainTimeout = 20 * time.Second
+
+// maxAPIConnections bounds the connections to the API; more wait until one ends. Streams of events hold one each.
+const maxAPIConnections = 2000
+
+// bodyTimeout is how long the body of a request may take; deliveries of webhooks have less.
+const bodyTimeout = time.Minute
 
 func newServeCommand(s streams, h hooks) *cobra.Command {
 	var configPath, logFormat string
@@ -68,6 +76,7 @@ func serve(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logge
 	if err != nil {
 		return err
 	}
+	apiListener = netutil.LimitListener(apiListener, maxAPIConnections)
 	gatewayListener, err := listen(ctx, c.Gateway.Listen, "gateway.listen")
 	if err != nil {
 		_ = apiListener.Close()
@@ -84,7 +93,7 @@ func serve(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logge
 	// The queue's periodic jobs begin when a leader is elected, which can take a while after a crash.
 	background.Go(func() { d.repair(runCtx) })
 
-	server := &http.Server{Handler: d.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	server := newServer(d.api, logger)
 	server.RegisterOnShutdown(d.api.Stop) // or streams of events would use up the time to drain
 	failed := make(chan error, 2)
 	background.Go(func() {
@@ -112,6 +121,42 @@ func serve(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logge
 	cancel(nil)
 	background.Wait()
 	return err
+}
+
+// newServer bounds what a client can hold without having said who it is.
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: boundBodies(handler, bodyTimeout), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// boundBodies gives every body that much time. A ReadTimeout of the server would also end streams of events and long
+// waits, which read nothing more.
+func boundBodies(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			connection := http.NewResponseController(w)
+			if err := connection.SetReadDeadline(time.Now().Add(timeout)); err == nil {
+				r.Body = &boundBody{ReadCloser: r.Body, connection: connection}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// boundBody ends the deadline with the body.
+type boundBody struct {
+	io.ReadCloser
+	connection *http.ResponseController
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.connection.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 func listen(ctx context.Context, address, key string) (net.Listener, error) {
