@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,4 +94,24 @@ func TestNewStateDatabaseIsRefused(t *testing.T) {
 	})
 	s.stop(t)
 	in.start(t, "").stop(t) // from then on it is the right one
+}
+
+// The embedded state database is lost with its directory, and the service makes an empty one in its place.
+func TestLostEmbeddedStateDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	in := newInstallation(t, installationOptions{embedded: true})
+	in.start(t, "").stop(t)
+	in.start(t, "").stop(t) // the same database is no stranger
+	check(t, errors.Join(in.engine.Stop(t.Context(), stateVolume, time.Minute), in.engine.Remove(t.Context(), stateVolume),
+		os.RemoveAll(filepath.Join(in.dir, "data", "state"))))
+	s := in.launch(t, "")
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		t.Fatal("the service starts with an empty state database in place of the one that was lost")
+	}
+	if text := s.log.String(); s.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(text, "--adopt-state") {
+		t.Errorf("exit code %d, message:\n%s", s.cmd.ProcessState.ExitCode(), text)
+	}
+	in.start(t, "", "--adopt-state").stop(t)
 }
