@@ -17,17 +17,18 @@ import (
 // trapSQL is what an ordinary role of a source can plant: it waits for somebody with more rights to run it
 // in the template's database (the source of the test belongs to a superuser too).
 const trapSQL = `
-CREATE FUNCTION public.chk(v int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+CREATE FUNCTION public.chk(v int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
 	IF current_database() = 'shop' AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)) THEN
 		BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS THEN NULL; END;
 		BEGIN EXECUTE 'CREATE ROLE evil SUPERUSER LOGIN PASSWORD ''evilpw'''; EXCEPTION WHEN OTHERS THEN NULL; END;
 	END IF;
 	RETURN true;
 END $f$;
+CREATE FUNCTION public.wrapped(v int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN public.chk(v); END';
 CREATE DOMAIN public.trapped AS int CHECK (public.chk(VALUE));
-CREATE TABLE public.trap (id int PRIMARY KEY, v int CHECK (public.chk(v)), d public.trapped, g int GENERATED ALWAYS AS (public.chk(id)::int) STORED);
-CREATE INDEX ON public.trap (public.chk(v));
-CREATE STATISTICS public.trap_stats ON (public.chk(v)), (public.chk(id)) FROM public.trap;
+CREATE TABLE public.trap (id int PRIMARY KEY, v int CHECK (public.chk(v)), d public.trapped, g int GENERATED ALWAYS AS (public.wrapped(id)::int) STORED);
+CREATE INDEX ON public.trap (public.wrapped(v));
+CREATE STATISTICS public.trap_stats ON (public.wrapped(v)), (public.wrapped(id)) FROM public.trap;
 ALTER TABLE public.trap ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trap FORCE ROW LEVEL SECURITY;
 CREATE POLICY nobody ON public.trap USING (public.chk(v) AND false);
