@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -28,6 +29,7 @@ const (
 
 // Message types that the gateway knows (PostgreSQL docs, 54.7).
 const (
+	typeAuthentication  = 'R'
 	typeError           = 'E'
 	typeNotice          = 'N'
 	typeNotification    = 'A'
@@ -65,47 +67,50 @@ func (s *session) connect(ctx context.Context, packet *startup, to target) (*bac
 		if attempt > 0 && !sleep(waitCtx, min(minPause<<attempt, maxPause)) {
 			break
 		}
-		if err := s.claim(ctx, packet, preview); err != nil {
+		// Before anything is woken: strangers shall not.
+		if err := s.claim(packet, preview); err != nil {
 			return nil, err
 		}
 		if attempt > 0 || !dialable(preview) {
 			s.woken = true
+			s.g.sessions.waits(s)
 			if preview, err = s.g.opts.Previews.AwaitConnectable(waitCtx, to.name); err != nil {
 				return nil, s.explain(ctx, waitCtx, err)
 			}
-			if err := s.claim(ctx, packet, preview); err != nil {
+			if err := s.claim(packet, preview); err != nil {
 				return nil, err
 			}
+		}
+		if err := s.g.sessions.enter(waitCtx, s); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return nil, err
 		}
 		conn, err := s.dial(waitCtx, preview, packet, to)
 		var again *retryError
 		if !errors.As(err, &again) {
 			return conn, err
 		}
+		s.g.sessions.leave(s)
 		last = err
 		s.log.DebugContext(ctx, "preview does not answer yet", "preview", preview.ID, "error", err)
 	}
 	return nil, s.explain(ctx, waitCtx, mayfly.Errorf(mayfly.CodeTimeout, "%s does not answer: %w", to.name, last))
 }
 
-// claim checks that the client may have this preview and counts it as one of its connections.
-func (s *session) claim(ctx context.Context, packet *startup, preview *mayfly.Preview) error {
-	switch {
-	case preview.WantDeleted, preview.State == mayfly.PreviewDeleting, preview.State == mayfly.PreviewDeleted:
+// claim checks that the client may have this preview and binds it to it.
+func (s *session) claim(packet *startup, preview *mayfly.Preview) error {
+	if preview.WantDeleted || preview.State == mayfly.PreviewDeleting || preview.State == mayfly.PreviewDeleted {
 		return unknownDatabase(s.name)
-	case preview.State == mayfly.PreviewFailed && !preview.Connectable():
-		return failed(preview)
 	}
 	if err := refuseRole(packet, preview); err != nil {
 		return err
 	}
-	if s.g.sessions.idOf(s) == preview.ID {
-		return nil
+	if preview.State == mayfly.PreviewFailed && !preview.Connectable() {
+		return failed(preview)
 	}
-	if err := s.g.sessions.bind(s, preview.ID); err != nil {
-		return err
-	}
-	s.touches.Go(func() { s.touch(ctx, preview.ID) }) // not in the client's way
+	s.g.sessions.bind(s, preview.ID)
 	return nil
 }
 
@@ -116,15 +121,11 @@ func dialable(p *mayfly.Preview) bool {
 
 // failed is what the clients of a preview that could not be made are told.
 func failed(p *mayfly.Preview) *refusal {
-	failure := p.Failure
-	if failure == nil {
-		failure = &mayfly.Failure{Message: "the reason was not recorded"}
+	code, cause := mayfly.CodeInternal, errors.New("the reason was not recorded")
+	if p.Failure != nil {
+		code, cause = p.Failure.Code, errors.New(p.Failure.Message)
 	}
-	r := &refusal{code: codeSystemError, message: p.Name + " failed: " + failure.Message, hint: failure.Hint, outcome: "failed"}
-	if failure.Code == mayfly.CodePoolFull {
-		r.code = codeDiskFull
-	}
-	return r
+	return failedFor(p.Name, code, cause)
 }
 
 // explain turns an error of a look-up or a wait into what the client is told. When the time is up, that is what the
@@ -134,15 +135,11 @@ func (s *session) explain(ctx, waitCtx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case waitCtx.Err() == nil && mayfly.ErrorCode(err) != mayfly.CodeTimeout:
-		r := refusalFor(s.name, err)
-		if r.outcome == "failed" {
-			r.message = s.name + " failed: " + r.message
-		}
-		return r
+		return refusalFor(s.name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
-	progress := s.g.opts.Previews.Progress(ctx, s.name)
+	progress := undetailed(s.g.opts.Previews.Progress(ctx, s.name))
 	if progress == "" {
 		progress = "not ready yet"
 	}
@@ -150,6 +147,16 @@ func (s *session) explain(ctx, waitCtx context.Context, err error) error {
 		code: codeCannotConnectNow, message: s.name + " is " + progress, hint: "Try again in a few seconds.",
 		outcome: "not_ready", err: err,
 	}
+}
+
+// undetailed cuts a progress text before its first colon. Behind it may be a file's name or a message of Postgres, which
+// are not for clients that have yet to log in.
+func undetailed(progress string) string {
+	short, _, cut := strings.Cut(progress, ":")
+	if cut && strings.Count(short, "(") > strings.Count(short, ")") {
+		short += ")"
+	}
+	return short
 }
 
 // dial connects to the preview's Postgres and sends the startup packet. A retryError means: come again.

@@ -28,16 +28,16 @@ type Previews interface {
 	AwaitConnectable(ctx context.Context, name string) (*mayfly.Preview, error)
 
 	// Progress says what is happening to the preview, to go after "<name> is ": "migrating, step 3 of 5". "" if nothing
-	// is known.
+	// is known. Clients that have not logged in are told, but nothing that follows a colon: that is detail.
 	Progress(ctx context.Context, name string) string
 
-	// Touch records that the preview with this id is in use now. It is called when a connection opens and closes and,
-	// for as long as one is open, every Options.TouchEvery.
+	// Touch records that the preview with this id is in use now. It is called when a client has logged in and when
+	// it leaves and, for as long as one is there, every Options.TouchEvery.
 	Touch(ctx context.Context, id string)
 }
 
-// Dialer opens connections to the Postgres of an instance; driver.Engine is one. The name of an instance is
-// Preview.Instance.
+// Dialer opens connections to the Postgres of an instance; driver.Engine is one. An instance is named by
+// Preview.Instance(), which is not the preview's id: a reset gives it another.
 type Dialer interface {
 	// Dial fails at once when nothing listens.
 	Dial(ctx context.Context, instance string) (net.Conn, error)
@@ -59,15 +59,19 @@ type Options struct {
 	StartupTimeout time.Duration
 	// WaitTimeout bounds how long a client waits for a preview that is being made or woken. 30 s by default.
 	WaitTimeout time.Duration
+	// AuthenticationTimeout bounds the time that a client takes to log in, once its preview can be dialled. 15 s by default.
+	AuthenticationTimeout time.Duration
 	// TouchEvery is the interval between calls of Previews.Touch for a preview in use. 1 minute by default.
 	TouchEvery time.Duration
 
-	// MaxConnections bounds all connections, 1000 by default; MaxPerPreview those of one preview, 100 by default;
-	// MaxStartupsPerIP those from one address (one /64 of IPv6) that have not authenticated yet, 256 by default.
+	// MaxConnections bounds all connections, 1000 by default; MaxPerPreview those that have logged in to one preview, 100 by
+	// default; MaxUnauthenticated those that are logging in to one preview, 16 by default, while more wait for their turn;
+	// MaxStartupsPerIP those from one address (one /64 of IPv6) that have not logged in yet, 64 by default.
 	// Below zero: no limit.
-	MaxConnections   int
-	MaxPerPreview    int
-	MaxStartupsPerIP int
+	MaxConnections     int
+	MaxPerPreview      int
+	MaxUnauthenticated int
+	MaxStartupsPerIP   int
 
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: metrics are not exported
@@ -76,10 +80,12 @@ type Options struct {
 func (o *Options) setDefaults() {
 	setDefault(&o.StartupTimeout, 10*time.Second)
 	setDefault(&o.WaitTimeout, 30*time.Second)
+	setDefault(&o.AuthenticationTimeout, 15*time.Second)
 	setDefault(&o.TouchEvery, time.Minute)
 	setDefault(&o.MaxConnections, 1000)
 	setDefault(&o.MaxPerPreview, 100)
-	setDefault(&o.MaxStartupsPerIP, 256)
+	setDefault(&o.MaxUnauthenticated, 16)
+	setDefault(&o.MaxStartupsPerIP, 64)
 	o.BaseDomain = strings.ToLower(strings.Trim(o.BaseDomain, "."))
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -115,9 +121,12 @@ type Gateway struct {
 func New(opts Options) *Gateway {
 	opts.setDefaults()
 	g := &Gateway{
-		opts:      opts,
-		log:       opts.Logger,
-		sessions:  newSessions(opts.MaxConnections, opts.MaxPerPreview, opts.MaxStartupsPerIP),
+		opts: opts,
+		log:  opts.Logger,
+		sessions: newSessions(limits{
+			total: opts.MaxConnections, perPreview: opts.MaxPerPreview,
+			unauthenticated: opts.MaxUnauthenticated, startups: opts.MaxStartupsPerIP,
+		}),
 		keys:      newCancelKeys(),
 		listeners: map[net.Listener]struct{}{},
 	}
@@ -220,7 +229,8 @@ func (g *Gateway) Disconnect(id string) {
 	}
 }
 
-// Active returns how many connections the preview with this id has, including clients that wait for it to wake.
+// Active returns how many connections the preview with this id has that keep it in use: clients that
+// have logged in, and those for which it is being woken.
 func (g *Gateway) Active(id string) int { return g.sessions.count(id) }
 
 func (g *Gateway) addListener(listener net.Listener) bool {

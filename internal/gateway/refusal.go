@@ -21,6 +21,7 @@ const (
 	codeLimitExceeded        = "53400"
 	codeAdminShutdown        = "57P01"
 	codeCannotConnectNow     = "57P03"
+	codeQueryCanceled        = "57014"
 	codeSystemError          = "58000"
 	codeInternalError        = "XX000"
 )
@@ -56,7 +57,7 @@ func (r *refusal) encode() []byte {
 	return message
 }
 
-// refusalFor turns any error into what the client is told. What is not meant for people becomes "internal error".
+// refusalFor turns any error into what the client is told. It has not logged in, so its causes are for the log alone.
 func refusalFor(name string, err error) *refusal {
 	var r *refusal
 	if errors.As(err, &r) {
@@ -69,14 +70,24 @@ func refusalFor(name string, err error) *refusal {
 			outcome: "internal_error", err: err,
 		}
 	}
-	r = &refusal{code: codeSystemError, message: e.Message, hint: e.Hint, outcome: "failed", err: e.Err}
 	switch e.Code {
 	case mayfly.CodeNotFound:
 		return unknownDatabase(name)
 	case mayfly.CodeInternal:
 		return refusalFor(name, e.Err)
 	case mayfly.CodeEngineUnavailable, mayfly.CodeStateUnavailable, mayfly.CodeImageUnavailable, mayfly.CodeConflict:
-		r.code, r.outcome = codeCannotConnectNow, "unavailable"
+		return &refusal{
+			code: codeCannotConnectNow, message: name + " is not available now", hint: "Try again in a few seconds.",
+			outcome: "unavailable", err: err,
+		}
+	}
+	return failedFor(name, e.Code, err)
+}
+
+// failedFor tells where the reason can be read by those who may.
+func failedFor(name string, code mayfly.Code, cause error) *refusal {
+	r := &refusal{code: codeSystemError, message: name + " failed; see: mayfly get " + name, outcome: "failed", err: cause}
+	switch code {
 	case mayfly.CodePoolFull:
 		r.code = codeDiskFull
 	case mayfly.CodeQuotaExceeded:

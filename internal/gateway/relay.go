@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
 const (
-	// authenticationTimeout is above Postgres's own (1 minute), which has the better message.
-	authenticationTimeout = 90 * time.Second
+	// readyTimeout bounds the time from a successful login to the first ReadyForQuery.
+	readyTimeout = 90 * time.Second
+	// authenticationOk is the value of the Authentication message that ends the login (PostgreSQL docs, 54.7).
+	authenticationOk = 0
 	// bufferSize holds two full TLS records.
 	bufferSize = 32 << 10
 )
@@ -19,7 +22,7 @@ const (
 // relay passes bytes both ways until one side is done. It returns nil when the backend closed the connection.
 func (s *session) relay(ctx context.Context, b *backend) error {
 	defer func() { _ = b.Close() }()
-	_ = b.SetReadDeadline(time.Now().Add(authenticationTimeout))
+	_ = b.SetReadDeadline(time.Now().Add(s.g.opts.AuthenticationTimeout))
 	stop := context.AfterFunc(ctx, func() {
 		_ = b.SetReadDeadline(past())
 		_ = s.raw.SetWriteDeadline(time.Now().Add(lingerTimeout)) // a client that does not read must not hold us
@@ -28,13 +31,12 @@ func (s *session) relay(ctx context.Context, b *backend) error {
 	s.backend = b.Conn
 	close(s.linked)
 
-	key, ready, err := s.relayStartup(b)
+	key, ready, err := s.relayStartup(ctx, b)
 	if key != "" {
 		defer s.g.keys.remove(key)
 	}
 	if err == nil && ready {
 		s.outcome = "ok"
-		s.g.sessions.authenticated(s)
 		s.g.metrics.started(s)
 		_ = b.SetReadDeadline(time.Time{})
 		if ctx.Err() == nil { // or the deadline that says so was just overwritten
@@ -49,7 +51,7 @@ func (s *session) relay(ctx context.Context, b *backend) error {
 
 // relayStartup passes the backend's messages on until the first ReadyForQuery and puts the gateway's cancel key in the
 // place of the backend's. ready is false when the backend refused the client.
-func (s *session) relayStartup(b *backend) (key string, ready bool, err error) {
+func (s *session) relayStartup(ctx context.Context, b *backend) (key string, ready bool, err error) {
 	s.outcome = "authentication_failed"
 	var out []byte
 	for {
@@ -57,9 +59,18 @@ func (s *session) relayStartup(b *backend) (key string, ready bool, err error) {
 		if len(b.held) > 0 {
 			message, b.held = b.held[0], b.held[1:]
 		} else if message, err = readMessage(b.reader); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && s.g.sessions.using(s) == "" {
+				return key, false, errTooSlow
+			}
 			return key, false, ended(err)
 		}
 		switch message[0] {
+		case typeAuthentication:
+			if len(message) == 9 && binary.BigEndian.Uint32(message[5:]) == authenticationOk {
+				if err := s.loggedIn(ctx, b); err != nil {
+					return key, false, err
+				}
+			}
 		case typeKeyData:
 			if body := message[5:]; key == "" && len(body) >= 4+minCancelKey {
 				key = s.g.keys.add(b.instance, body)
@@ -81,6 +92,22 @@ func (s *session) relayStartup(b *backend) (key string, ready bool, err error) {
 			return key, true, nil
 		}
 	}
+}
+
+// errTooSlow is in the words of Postgres, whose own limit is a minute.
+var errTooSlow = &refusal{
+	code: codeQueryCanceled, message: "canceling authentication due to timeout", outcome: "authentication_timeout",
+}
+
+// loggedIn counts the session as one of its preview's. Before this a stranger may be at the other end.
+func (s *session) loggedIn(ctx context.Context, b *backend) error {
+	if err := s.g.sessions.authenticated(s); err != nil {
+		return err
+	}
+	id := s.g.sessions.using(s)
+	s.touches.Go(func() { s.touch(ctx, id) }) // not in the client's way
+	_ = b.SetReadDeadline(time.Now().Add(readyTimeout))
+	return context.Cause(ctx) // or the deadline that says so was just overwritten
 }
 
 // pumpDown copies from the backend to the client. It follows the framing, only the five bytes of each header, to know

@@ -11,10 +11,6 @@ import (
 // reservedRolePrefix covers the superuser that Mayfly makes in every cluster (cluster.AdminRole) and any it may make later.
 const reservedRolePrefix = "mayfly_"
 
-// superuserRole is the usual name of the bootstrap superuser. It is let in only where it is the preview's login role,
-// which never is a superuser.
-const superuserRole = "postgres"
-
 // target is which preview a client means.
 type target struct {
 	name string
@@ -51,9 +47,9 @@ func refuseEarly(s *startup, to target) error {
 	return nil
 }
 
-// refuseRole refuses roles that depend on the preview.
+// refuseRole refuses every role but the preview's owner: no other is meant to log in, whatever a migration has made.
 func refuseRole(s *startup, preview *mayfly.Preview) error {
-	if s.user == superuserRole && s.user != preview.Owner {
+	if s.user != preview.Owner {
 		return refusedRole(s.user)
 	}
 	return nil
@@ -61,7 +57,7 @@ func refuseRole(s *startup, preview *mayfly.Preview) error {
 
 func refusedRole(role string) error {
 	return &refusal{
-		code: codeInvalidAuthorization, message: fmt.Sprintf("role %q may not connect through the gateway", role),
+		code: codeInvalidAuthorization, message: fmt.Sprintf("role %q may not connect through the gateway", shorten(role)),
 		hint: "Use the login of the preview's connection string; `mayfly url` prints it.", outcome: "refused",
 	}
 }

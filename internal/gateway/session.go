@@ -70,7 +70,7 @@ func (g *Gateway) handle(parent context.Context, raw net.Conn) {
 	s.farewell(ctx, err)
 	s.closeClient()
 	s.touches.Wait()
-	if id := g.sessions.idOf(s); id != "" {
+	if id := g.sessions.using(s); id != "" {
 		s.touch(ctx, id)
 	}
 	g.sessions.remove(s)

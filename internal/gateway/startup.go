@@ -172,6 +172,11 @@ func parseStartup(body []byte) (*startup, error) {
 		if !ok {
 			return nil, invalid
 		}
+		if bytes.ContainsFunc(value, isControl) {
+			return nil, &refusal{
+				code: codeProtocolViolation, message: "control character in a startup parameter", outcome: "bad_startup",
+			}
+		}
 		if !s.set(string(name), string(value), seen) {
 			return nil, invalid
 		}
@@ -184,6 +189,9 @@ func parseStartup(body []byte) (*startup, error) {
 	}
 	return s, nil
 }
+
+// isControl finds what no parameter needs and what could forge lines in logs.
+func isControl(r rune) bool { return r < ' ' }
 
 // set takes one parameter. It refuses to see one of those it interprets twice: the backend takes the last one, and nobody
 // shall get past a check by writing a name two times.

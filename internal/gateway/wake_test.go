@@ -129,26 +129,34 @@ func TestClientsAreToldWhatIsHappening(t *testing.T) {
 			name: "migrating", state: mayfly.PreviewMigrating, progress: "migrating, step 3 of 5", await: wait,
 			code: "57P03", message: "shop-pr-42 is migrating, step 3 of 5", hint: "Try again",
 		},
+		{
+			name: "detail of a step", state: mayfly.PreviewMigrating, progress: "migrating (migrate: s3cr3t.sql)", await: wait,
+			code: "57P03", message: "shop-pr-42 is migrating (migrate)",
+		},
+		{
+			name: "detail without a step", state: mayfly.PreviewCreating, progress: "creating: s3cr3t", await: wait,
+			code: "57P03", message: "shop-pr-42 is creating",
+		},
 		{name: "nothing known", state: mayfly.PreviewCreating, await: wait, code: "57P03", message: "shop-pr-42 is not ready yet"},
 		{
 			name: "bare context error", state: mayfly.PreviewCreating, progress: "being cloned", code: "57P03", message: "shop-pr-42 is being cloned",
 			await: func(ctx context.Context, _ string) (*mayfly.Preview, error) { <-ctx.Done(); return nil, ctx.Err() },
 		},
 		{
-			name: "recorded failure", state: mayfly.PreviewFailed, code: "58000", message: "shop-pr-42 failed: the template is gone", hint: "build one",
-			failure: &mayfly.Failure{Code: mayfly.CodeNoTemplate, Message: "the template is gone", Hint: "build one"},
+			name: "recorded failure", state: mayfly.PreviewFailed, code: "58000", message: "shop-pr-42 failed; see: mayfly get shop-pr-42",
+			failure: &mayfly.Failure{Code: mayfly.CodeNoTemplate, Message: "s3cr3t is gone", Hint: "s3cr3t"},
 		},
 		{
-			name: "failure while waiting", state: mayfly.PreviewCreating, code: "58000", message: "shop-pr-42 failed: image is missing", hint: "make images",
-			await: give(mayfly.Errorf(mayfly.CodeNoTemplate, "image is missing").WithHint("make images")),
+			name: "failure while waiting", state: mayfly.PreviewCreating, code: "58000", message: "shop-pr-42 failed; see: mayfly get shop-pr-42",
+			await: give(mayfly.Errorf(mayfly.CodeNoTemplate, "image s3cr3t is missing").WithHint("s3cr3t")),
 		},
 		{
-			name: "pool full", state: mayfly.PreviewCreating, code: "53100", message: "the pool is full",
-			await: give(mayfly.Errorf(mayfly.CodePoolFull, "the pool is full")),
+			name: "pool full", state: mayfly.PreviewCreating, code: "53100", message: "shop-pr-42 failed; see: mayfly get shop-pr-42",
+			await: give(mayfly.Errorf(mayfly.CodePoolFull, "the pool s3cr3t is full")),
 		},
 		{
-			name: "engine down", state: mayfly.PreviewSuspended, code: "57P03", message: "the engine does not answer",
-			await: give(mayfly.Errorf(mayfly.CodeEngineUnavailable, "the engine does not answer")),
+			name: "engine down", state: mayfly.PreviewSuspended, code: "57P03", message: "shop-pr-42 is not available now", hint: "Try again",
+			await: give(mayfly.Errorf(mayfly.CodeEngineUnavailable, "the engine at s3cr3t does not answer")),
 		},
 		{
 			name: "deleted while waiting", state: mayfly.PreviewCreating, code: "3D000", message: `database "shop-pr-42" does not exist`,
@@ -171,8 +179,9 @@ func TestClientsAreToldWhatIsHappening(t *testing.T) {
 			g := serve(t, w, func(o *gateway.Options) { o.WaitTimeout = 50 * time.Millisecond })
 			_, err := pgx.ConnectConfig(t.Context(), g.config(login{preview: p, password: "x"}))
 			wantPgError(t, err, c.code, c.message, c.hint)
-			if strings.Contains(err.Error(), "s3cr3t") {
-				t.Errorf("the client was told the cause: %v", err)
+			var told *pgconn.PgError
+			if errors.As(err, &told) && strings.Contains(told.Message+told.Detail+told.Hint, "s3cr3t") {
+				t.Errorf("the client was told the cause: %+v", told)
 			}
 			eventually(t, "the connection is forgotten", func() bool { return g.Active(p.ID) == 0 })
 		})
