@@ -28,7 +28,9 @@ CREATE FUNCTION public.wrapped(v int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
 CREATE DOMAIN public.trapped AS int CHECK (public.chk(VALUE));
 CREATE TABLE public.trap (id int PRIMARY KEY, v int CHECK (public.chk(v)), d public.trapped, g int GENERATED ALWAYS AS (public.wrapped(id)::int) STORED);
 CREATE INDEX ON public.trap (public.wrapped(v));
-CREATE STATISTICS public.trap_stats ON (public.wrapped(v)), (public.wrapped(id)) FROM public.trap;
+DO $d$ BEGIN IF current_setting('server_version_num')::int >= 140000 THEN -- no expressions before
+	EXECUTE 'CREATE STATISTICS public.trap_stats ON (public.wrapped(v)), (public.wrapped(id)) FROM public.trap';
+END IF; END $d$;
 ALTER TABLE public.trap ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trap FORCE ROW LEVEL SECURITY;
 CREATE POLICY nobody ON public.trap USING (public.chk(v) AND false);
