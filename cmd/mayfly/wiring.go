@@ -287,7 +287,7 @@ func (d *daemon) recordProgress(templateID string, p templates.Progress) {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	return errors.Join(d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx))
+	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx))
 }
 
 // restartBuilds starts the builds again that a process left when it died. One that runs has its lock, and is not touched.
