@@ -469,6 +469,8 @@ func (r *run) verify(ctx context.Context) (string, error) {
 func (r *run) freeze(ctx context.Context) (string, error) {
 	r.report().Warnings = append(r.chosen.warnings, r.target.warnings...)
 	r.report().Dropped = append(r.chosen.dropped, r.target.dropped...)
+	r.report().Findings = append(r.report().Findings, r.target.findings...)
+	sortFindings(r.report().Findings)
 	for _, role := range r.target.roles {
 		r.report().Warnings = append(r.report().Warnings, fmt.Sprintf("the role %q is named by a policy: it exists but cannot log in", role))
 	}

@@ -24,6 +24,7 @@ type Report struct {
 	Coverage  []sanitize.TableCoverage `json:"coverage"`
 	Dropped   []DroppedObject          `json:"dropped,omitempty"`
 	Warnings  []string                 `json:"warnings,omitempty"`
+	Findings  []Finding                `json:"findings,omitempty"` // the worst first
 }
 
 // SourceReport describes a source without any secret.

@@ -33,6 +33,7 @@ type target struct {
 	roles    []string // made because a policy or the like names them
 	warnings []string
 	dropped  []DroppedObject
+	findings []Finding
 	gone     map[int]*archive.Entry // of dropped
 }
 
