@@ -31,8 +31,34 @@ type Template struct {
 	RowCount  int64
 	Report    []byte // JSON, made by templates; nil until ready or failed
 	Failure   *Failure
+	// Attestation is the signed statement of what is in the template and what was done to it; nil if there is none.
+	Attestation []byte
+	// Cause says why it was built, RequestedBy who asked for it ("" for a schedule).
+	Cause       TemplateCause
+	RequestedBy string
+	// Cancelled says who asked for the build to be stopped; RolledBack who took the finished template out of use again, and
+	// why. Nil for neither.
+	Cancelled  *Mark
+	RolledBack *Mark
 	CreatedAt time.Time
 	ReadyAt   *time.Time
+}
+
+// TemplateCause is why a template was built.
+type TemplateCause string
+
+// The causes of a build.
+const (
+	CauseRequest  TemplateCause = "request"  // somebody asked for it
+	CauseSchedule TemplateCause = "schedule" // its time came
+	CauseCatchUp  TemplateCause = "catch_up" // its time came while nothing was running
+)
+
+// Mark is what somebody decided about a template.
+type Mark struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Failure is the recorded form of an Error.

@@ -10,12 +10,12 @@ import (
 )
 
 const templateColumns = `id, project, version, state, image, major, database, owner, source, size_bytes, row_count, report, failure,
-	created_at, ready_at`
+	created_at, ready_at, attestation, cause, requested_by, cancelled, rolled_back`
 
 func scanTemplate(row pgx.Row) (*mayfly.Template, error) {
 	var t mayfly.Template
 	err := row.Scan(&t.ID, &t.Project, &t.Version, &t.State, &t.Image, &t.Major, &t.Database, &t.Owner, &t.Source, &t.SizeBytes, &t.RowCount,
-		&t.Report, &t.Failure, &t.CreatedAt, &t.ReadyAt)
+		&t.Report, &t.Failure, &t.CreatedAt, &t.ReadyAt, &t.Attestation, &t.Cause, &t.RequestedBy, &t.Cancelled, &t.RolledBack)
 	if err != nil {
 		return nil, err
 	}
@@ -30,10 +30,12 @@ func (s *Store) CreateTemplate(ctx context.Context, t *mayfly.Template) error {
 			return err
 		}
 		err := tx.QueryRow(ctx, `
-			insert into template (id, project, version, state, image, major, database, owner, source)
-			select $1, $2::text, coalesce(max(version), 0) + 1, 'building', $3, $4, $5, $6, $7 from template where project = $2
-			returning version, state, created_at`,
-			t.ID, t.Project, t.Image, t.Major, t.Database, t.Owner, t.Source).Scan(&t.Version, &t.State, &t.CreatedAt)
+			insert into template (id, project, version, state, image, major, database, owner, source, cause, requested_by)
+			select $1, $2::text, coalesce(max(version), 0) + 1, 'building', $3, $4, $5, $6, $7, coalesce(nullif($8, ''), 'request'), $9
+			from template where project = $2
+			returning version, state, created_at, cause`,
+			t.ID, t.Project, t.Image, t.Major, t.Database, t.Owner, t.Source, t.Cause, t.RequestedBy).
+			Scan(&t.Version, &t.State, &t.CreatedAt, &t.Cause)
 		if isCode(err, "23505") {
 			return mayfly.Errorf(mayfly.CodeConflict, "a template of project %s is already being built", t.Project).
 				WithHint("wait for it: mayfly template ls --project %s", t.Project)
@@ -49,12 +51,14 @@ func (s *Store) CreateTemplate(ctx context.Context, t *mayfly.Template) error {
 	return nil
 }
 
-// UpdateTemplate stores everything of t that can change: State, Image, Major, SizeBytes, RowCount, Report, Failure, ReadyAt.
+// UpdateTemplate stores everything of t that can change: State, Image, Major, SizeBytes, RowCount, Report, Failure, ReadyAt,
+// Attestation.
 func (s *Store) UpdateTemplate(ctx context.Context, t *mayfly.Template) error {
 	_, err := s.pool.Exec(ctx, `
-		update template set state = $2, image = $3, major = $4, size_bytes = $5, row_count = $6, report = $7, failure = $8, ready_at = $9
+		update template set state = $2, image = $3, major = $4, size_bytes = $5, row_count = $6, report = $7, failure = $8, ready_at = $9,
+			attestation = $10
 		where id = $1`,
-		t.ID, t.State, t.Image, t.Major, t.SizeBytes, t.RowCount, nullJSON(t.Report), t.Failure, t.ReadyAt)
+		t.ID, t.State, t.Image, t.Major, t.SizeBytes, t.RowCount, nullJSON(t.Report), t.Failure, t.ReadyAt, t.Attestation)
 	if err != nil {
 		return failed(err, "record template %s as %s", t.ID, t.State)
 	}
