@@ -25,30 +25,33 @@ func scanTemplate(row pgx.Row) (*mayfly.Template, error) {
 // CreateTemplate stores a new template in state building, with the next version of its project, and the job that
 // builds it. CodeConflict if one of that project is being built.
 func (s *Store) CreateTemplate(ctx context.Context, t *mayfly.Template) error {
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create template ' || $1, 0))`, t.Project); err != nil {
-			return err
-		}
-		err := tx.QueryRow(ctx, `
-			insert into template (id, project, version, state, image, major, database, owner, source, cause, requested_by)
-			select $1, $2::text, coalesce(max(version), 0) + 1, 'building', $3, $4, $5, $6, $7, coalesce(nullif($8, ''), 'request'), $9
-			from template where project = $2
-			returning version, state, created_at, cause`,
-			t.ID, t.Project, t.Image, t.Major, t.Database, t.Owner, t.Source, t.Cause, t.RequestedBy).
-			Scan(&t.Version, &t.State, &t.CreatedAt, &t.Cause)
-		if isCode(err, "23505") {
-			return mayfly.Errorf(mayfly.CodeConflict, "a template of project %s is already being built", t.Project).
-				WithHint("wait for it: mayfly template ls --project %s", t.Project)
-		}
-		if err != nil {
-			return err
-		}
-		return s.jobs.BuildTemplate(ctx, tx, t.ID)
-	})
-	if err != nil {
+	if err := s.inTx(ctx, func(tx pgx.Tx) error { return s.createTemplate(ctx, tx, t) }); err != nil {
 		return failed(err, "create a template of project %s", t.Project)
 	}
 	return nil
+}
+
+// createTemplate is CreateTemplate as part of a transaction, which stays usable after CodeConflict.
+func (s *Store) createTemplate(ctx context.Context, tx pgx.Tx, t *mayfly.Template) error {
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create template ' || $1, 0))`, t.Project); err != nil {
+		return err
+	}
+	err := tx.QueryRow(ctx, `
+		insert into template (id, project, version, state, image, major, database, owner, source, cause, requested_by)
+		select $1, $2::text, coalesce(max(version), 0) + 1, 'building', $3, $4, $5, $6, $7, coalesce(nullif($8, ''), 'request'), $9
+		from template where project = $2
+		on conflict (project) where state = 'building' do nothing
+		returning version, state, created_at, cause`,
+		t.ID, t.Project, t.Image, t.Major, t.Database, t.Owner, t.Source, t.Cause, t.RequestedBy).
+		Scan(&t.Version, &t.State, &t.CreatedAt, &t.Cause)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return mayfly.Errorf(mayfly.CodeConflict, "a template of project %s is already being built", t.Project).
+			WithHint("wait for it, or stop it: mayfly template ls --project %s", t.Project)
+	}
+	if err != nil {
+		return err
+	}
+	return s.jobs.BuildTemplate(ctx, tx, t.ID)
 }
 
 // UpdateTemplate stores everything of t that can change: State, Image, Major, SizeBytes, RowCount, Report, Failure, ReadyAt,
