@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 func TestFailureSaysWhere(t *testing.T) {
@@ -224,7 +225,7 @@ func TestSplitterCountsAsTheServerDoes(t *testing.T) {
 		text += "CREATE FUNCTION g(x int) RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE x WHEN 1 THEN 2 ELSE 3 END; END; SELECT g(1);"
 	}
 	report := b.mustApply(t, settings(), files("1_a.up.sql", text))
-	if got, want := report.Applied[0].Statements, len(counted(splitSQL(text, true))); got != want {
+	if got, want := report.Applied[0].Statements, len(sqlsplit.Counted(sqlsplit.Split(text, true))); got != want {
 		t.Errorf("the server completed %d statements, the splitter counts %d", got, want)
 	}
 }

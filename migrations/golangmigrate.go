@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 // golangMigrate follows github.com/golang-migrate/migrate/v4 v4.20.1 with its pgx5 and postgres drivers.
@@ -194,15 +195,15 @@ func checkFile(m Migration) error {
 			WithHint("save the file as UTF-8 text")
 	}
 	text := string(m.Up.Content)
-	for _, s := range splitSQL(text, true) {
+	for _, s := range sqlsplit.Split(text, true) {
 		switch {
-		case s.copyIn:
-			line, _ := lineColumn(text, s.first)
+		case s.CopyIn:
+			line, _ := lineColumn(text, s.First)
 			return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s:%d: COPY … FROM STDIN cannot be in a migration", m.Up.Path, line).
 				WithHint("golang-migrate sends the file to the server as it is, and the server would wait for rows that never come: use INSERT")
-		case s.backslash >= 0:
-			line, _ := lineColumn(text, s.backslash)
-			return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s:%d: %q is a command of psql, not SQL", m.Up.Path, line, firstWord(text[s.backslash:])).
+		case s.Backslash >= 0:
+			line, _ := lineColumn(text, s.Backslash)
+			return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s:%d: %q is a command of psql, not SQL", m.Up.Path, line, firstWord(text[s.Backslash:])).
 				WithHint("golang-migrate sends the file to the server as it is: write what the command stands for in SQL")
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 const (
@@ -321,7 +322,7 @@ func (r *golangMigrateRun) steps(ctx context.Context, m Migration) (outcome, *Fa
 func (r *golangMigrateRun) file(ctx context.Context, m Migration) (outcome, *Failure) {
 	text := string(m.Up.Content)
 	// What decides how the server reads the text is what was set before it.
-	pieces := counted(splitSQL(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
+	pieces := sqlsplit.Counted(sqlsplit.Split(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
 	bytePositions := inBytes(r.conn.PgConn())
 	result := execute(ctx, r.conn, text)
 	if result.err != nil {

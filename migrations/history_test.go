@@ -13,6 +13,7 @@ import (
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 func settings() mayfly.MigrationSettings {
@@ -321,7 +322,7 @@ func TestExtendsApplied(t *testing.T) {
 func TestLocate(t *testing.T) {
 	t.Parallel()
 	text := "SELECT 'é';\r\n\r\n-- comment\r\nINSERT INTO t\r\n  VALUES (1);\r\nSELECT 3"
-	pieces := counted(splitSQL(text, true))
+	pieces := sqlsplit.Counted(sqlsplit.Split(text, true))
 	at := strings.Index(text, "VALUES")
 	tests := []struct {
 		name      string

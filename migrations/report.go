@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 // Report says what Apply did. Its JSON form is part of the external contract. It never holds more of the database's
@@ -99,7 +101,7 @@ const excerptLength = 1000
 
 // locate fills in where in the text of the file the error happened. completed is the number of statements that the
 // server had completed before. positionsInBytes is true if the server counts bytes as characters.
-func (f *Failure) locate(text string, pieces []statement, completed int, positionsInBytes bool) {
+func (f *Failure) locate(text string, pieces []sqlsplit.Statement, completed int, positionsInBytes bool) {
 	at := -1
 	if f.Position > 0 {
 		at = f.Position - 1
@@ -109,7 +111,7 @@ func (f *Failure) locate(text string, pieces []statement, completed int, positio
 	}
 	failed := -1
 	for i, p := range pieces {
-		if at >= 0 && at >= p.begin && at < p.end {
+		if at >= 0 && at >= p.Begin && at < p.End {
 			failed = i
 		}
 	}
@@ -117,13 +119,13 @@ func (f *Failure) locate(text string, pieces []statement, completed int, positio
 		// Without a position it is the first statement that the server did not complete. What fails at the commit
 		// behind the last one (a deferred constraint) is reported as the last one.
 		failed = min(completed, len(pieces)-1)
-		at = pieces[failed].first
+		at = pieces[failed].First
 	}
 	if failed < 0 && len(pieces) > 0 { // the position is behind the last statement: unexpected end of input
 		failed = len(pieces) - 1
 	}
 	if failed >= 0 {
-		f.Statement = excerpt(text[pieces[failed].first:pieces[failed].last], excerptLength)
+		f.Statement = excerpt(text[pieces[failed].First:pieces[failed].Last], excerptLength)
 	}
 	if at >= 0 {
 		f.Line, f.Column = lineColumn(text, min(at, len(text)))

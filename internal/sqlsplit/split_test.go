@@ -1,11 +1,11 @@
-package migrations
+package sqlsplit
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestSplitSQL(t *testing.T) {
+func TestSplit(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name     string
@@ -56,17 +56,17 @@ func TestSplitSQL(t *testing.T) {
 			t.Parallel()
 			var got []string
 			noticed := ""
-			for _, s := range splitSQL(test.text, !test.nonStd) {
+			for _, s := range Split(test.text, !test.nonStd) {
 				switch {
-				case s.backslash >= 0:
+				case s.Backslash >= 0:
 					noticed = "backslash"
-				case s.copyIn:
+				case s.CopyIn:
 					noticed = "copyIn"
-				case s.open:
+				case s.Open:
 					noticed = "open"
 				}
-				if s.first >= 0 {
-					got = append(got, test.text[s.first:s.last])
+				if s.First >= 0 {
+					got = append(got, test.text[s.First:s.Last])
 				}
 			}
 			if strings.Join(got, "|") != strings.Join(test.want, "|") {
@@ -79,7 +79,7 @@ func TestSplitSQL(t *testing.T) {
 	}
 }
 
-func FuzzSplitSQL(f *testing.F) {
+func FuzzSplit(f *testing.F) {
 	for _, seed := range []string{
 		"SELECT 1;", "E'\\", "$$", "$a$;$a$", "/*/**/", "--\r\n;", "CREATE FUNCTION f() BEGIN ATOMIC CASE END; END;", "U&'\\", "N'", "((;", "\\\x00", "\xff'\xff",
 		"E'a'\n--\n'b'", "COPY t FROM STDIN;\n1\t2\n\\.\n",
@@ -88,17 +88,17 @@ func FuzzSplitSQL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, standard bool) {
 		at := 0
-		for _, s := range splitSQL(text, standard) {
-			if s.begin != at || s.end <= s.begin || s.end > len(text) {
+		for _, s := range Split(text, standard) {
+			if s.Begin != at || s.End <= s.Begin || s.End > len(text) {
 				t.Fatalf("pieces of %q are not contiguous: %+v after %d", text, s, at)
 			}
-			if s.first >= 0 && (s.first < s.begin || s.last <= s.first || s.last > s.end) {
+			if s.First >= 0 && (s.First < s.Begin || s.Last <= s.First || s.Last > s.End) {
 				t.Fatalf("statement outside its piece in %q: %+v", text, s)
 			}
-			if s.backslash >= 0 && text[s.backslash] != '\\' {
-				t.Fatalf("no backslash at %d of %q", s.backslash, text)
+			if s.Backslash >= 0 && text[s.Backslash] != '\\' {
+				t.Fatalf("no backslash at %d of %q", s.Backslash, text)
 			}
-			at = s.end
+			at = s.End
 		}
 		if at != len(text) {
 			t.Fatalf("pieces of %q end at %d of %d bytes", text, at, len(text))

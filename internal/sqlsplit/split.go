@@ -1,21 +1,19 @@
-package migrations
+package sqlsplit
 
 import "strings"
 
-// statement is one piece of a multi-statement SQL text. Pieces are contiguous: joined they are the text again. The
-// text is always sent to the server whole; pieces only serve to say which statement failed, and to refuse what the
-// server could not understand.
-type statement struct {
-	begin, end int // byte offsets of the piece, its ';' and the blanks and comments around it included
-	// first and last are the byte offsets of its first token and behind its last one (without the ';'). first is -1 for
+// Statement is one piece of a multi-statement SQL text. Pieces are contiguous: joined they are the text again.
+type Statement struct {
+	Begin, End int // byte offsets of the piece, its ';' and the blanks and comments around it included
+	// First and Last are the byte offsets of its first token and behind its last one (without the ';'). First is -1 for
 	// a piece of blanks, comments and ';' alone, which the server does not count as a statement.
-	first, last int
-	// backslash is the byte offset of the first '\' outside quotes and comments, or -1. No SQL has one there.
-	backslash int
-	// copyIn is true for COPY … FROM STDIN: the server would wait for rows that nobody sends.
-	copyIn bool
-	// open is true when the text ends inside a quoted string, a quoted identifier or a comment.
-	open bool
+	First, Last int
+	// Backslash is the byte offset of the first '\' outside quotes and comments, or -1. No SQL has one there.
+	Backslash int
+	// CopyIn is true for COPY … FROM STDIN: the server would wait for rows that nobody sends.
+	CopyIn bool
+	// Open is true when the text ends inside a quoted string, a quoted identifier or a comment.
+	Open bool
 }
 
 // splitter follows PostgreSQL's own lexer (src/backend/parser/scan.l), and psql's (psqlscan.l) for where a statement
@@ -31,28 +29,28 @@ type splitter struct {
 	words int    // identifiers and keywords seen in this statement
 	head  string // the first few of them, folded, each followed by a blank
 	prev  string // the token before this one, if it was a word, folded
-	cur   statement
-	out   []statement
+	cur   Statement
+	out   []Statement
 }
 
-// splitSQL cuts a text into statements. It never fails: what it cannot make sense of, the server will refuse.
-func splitSQL(text string, standardConformingStrings bool) []statement {
+// Split cuts a text into statements. It never fails: what it cannot make sense of, the server will refuse.
+func Split(text string, standardConformingStrings bool) []Statement {
 	s := &splitter{text: text, standard: standardConformingStrings}
 	s.begin()
 	for s.pos < len(text) {
 		s.token()
 	}
-	if s.cur.begin < len(text) {
+	if s.cur.Begin < len(text) {
 		s.finish()
 	}
 	return s.out
 }
 
-// counted returns the pieces that the server executes and answers with a CommandComplete each.
-func counted(pieces []statement) []statement {
-	out := make([]statement, 0, len(pieces))
+// Counted returns the pieces that the server executes and answers with a CommandComplete each.
+func Counted(pieces []Statement) []Statement {
+	out := make([]Statement, 0, len(pieces))
 	for _, p := range pieces {
-		if p.first >= 0 {
+		if p.First >= 0 {
 			out = append(out, p)
 		}
 	}
@@ -60,12 +58,12 @@ func counted(pieces []statement) []statement {
 }
 
 func (s *splitter) begin() {
-	s.cur = statement{begin: s.pos, first: -1, last: -1, backslash: -1}
+	s.cur = Statement{Begin: s.pos, First: -1, Last: -1, Backslash: -1}
 	s.parens, s.atomic, s.words, s.head, s.prev = 0, 0, 0, "", ""
 }
 
 func (s *splitter) finish() {
-	s.cur.end = s.pos
+	s.cur.End = s.pos
 	s.out = append(s.out, s.cur)
 	s.begin()
 }
@@ -90,8 +88,8 @@ func (s *splitter) token() {
 
 // significant reads one token that belongs to a statement.
 func (s *splitter) significant(c byte) {
-	if s.cur.first < 0 {
-		s.cur.first = s.pos
+	if s.cur.First < 0 {
+		s.cur.First = s.pos
 	}
 	word := ""
 	switch {
@@ -107,7 +105,7 @@ func (s *splitter) significant(c byte) {
 		s.symbol(c)
 	}
 	s.prev = word
-	s.cur.last = s.pos
+	s.cur.Last = s.pos
 }
 
 func (s *splitter) symbol(c byte) {
@@ -117,8 +115,8 @@ func (s *splitter) symbol(c byte) {
 	case ')':
 		s.parens--
 	case '\\':
-		if s.cur.backslash < 0 {
-			s.cur.backslash = s.pos
+		if s.cur.Backslash < 0 {
+			s.cur.Backslash = s.pos
 		}
 	}
 	s.pos++
@@ -162,7 +160,7 @@ func (s *splitter) keyword(word string) {
 		return
 	}
 	if strings.HasPrefix(s.head, "copy ") {
-		s.cur.copyIn = s.cur.copyIn || s.prev == "from" && word == "stdin"
+		s.cur.CopyIn = s.cur.CopyIn || s.prev == "from" && word == "stdin"
 	}
 	switch {
 	case s.atomic > 0 && word == "case":
@@ -191,7 +189,7 @@ func (s *splitter) quoted(quote byte, escapes bool) {
 	for {
 		s.pos++
 		if !s.closeQuote(quote, escapes) {
-			s.cur.open = true
+			s.cur.Open = true
 			return
 		}
 		next := s.pos
@@ -262,7 +260,7 @@ func (s *splitter) dollar() {
 	length := strings.Index(s.text[end+1:], tag)
 	if length < 0 {
 		s.pos = len(s.text)
-		s.cur.open = true
+		s.cur.Open = true
 		return
 	}
 	s.pos = end + 1 + length + len(tag)
@@ -294,7 +292,7 @@ func (s *splitter) blockComment() {
 			s.pos++
 		}
 	}
-	s.cur.open = true
+	s.cur.Open = true
 }
 
 func isBlank(c byte) bool {
