@@ -197,6 +197,7 @@ func (b *binder) bindAll() *Plan {
 		if rule != nil {
 			m.rows = !rule.noRows
 		}
+		first := len(b.ordered)
 		for j := range t.Columns {
 			c := &t.Columns[j]
 			if c.Generated {
@@ -211,6 +212,9 @@ func (b *binder) bindAll() *Plan {
 				continue
 			}
 			b.bindColumn(m, newTarget(t, c), s, at)
+		}
+		if bound := b.ordered[first:]; len(bound) == len(m.bound) {
+			b.planRows(t, m, bound)
 		}
 		b.masker[tablePath(t)] = m
 		p.order = append(p.order, m)

@@ -86,6 +86,9 @@ func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	if err != nil {
 		return jsonLeaf{}, err
 	}
+	if b.makeRow != nil {
+		return jsonLeaf{}, &refusal{s.mask + " reads other columns and does not work inside json", "use another transformer"}
+	}
 	return jsonLeaf{name: s.mask, bind: b, text: s.args.text("value")}, nil
 }
 

@@ -49,6 +49,7 @@ type TableMasker struct {
 	// columns and bound describe the columns that COPY sends, in that order; empty when rows is false.
 	columns []ColumnPlan
 	bound   []binding
+	row     *rowPlan // nil unless a transformer reads other columns
 }
 
 func (t *TableMasker) path() string { return t.schema + "." + t.name }

@@ -61,6 +61,15 @@ type binding struct {
 	// mapping identifies what is done to a value, apart from the domain: two columns with equal mappings and domains
 	// give equal results for equal values.
 	mapping string
+	// makeRow takes the place of make for transformers that read other columns of the row: its maskFunc is called when the
+	// row is known, and with replaceNull also for NULL (value is nil) and for empty texts. Such a column belongs to no
+	// foreign key unless its mapping says what it reads.
+	makeRow func(row rowReader) maskFunc
+	// columns are the names of the columns that makeRow reads; siblings adds all columns of the table that are masked,
+	// except those that ask for siblings themselves. results says that it reads what they become, too: then they are
+	// computed first, and a cycle is refused.
+	columns           []string
+	siblings, results bool
 	// inner are the uses of transformers inside of this one.
 	inner []domainUse
 }

@@ -27,6 +27,8 @@ type Writer struct {
 	steps []step
 	// tabsAfter is the number of separators after the last masked column.
 	tabsAfter int
+	// byRow masks rows whose columns depend on each other; else nil.
+	byRow *rowMasker
 
 	out     []byte
 	partial []byte // the start of a row whose end has not come yet
@@ -53,6 +55,9 @@ type step struct {
 
 func newWriter(t *TableMasker, dst io.Writer) *Writer {
 	w := &Writer{table: t, dst: dst, tabsAfter: max(len(t.bound)-1, 0)}
+	if t.row != nil {
+		w.byRow = newRowMasker(t)
+	}
 	previous := 0
 	for i := range t.bound {
 		b := &t.bound[i]
@@ -60,8 +65,15 @@ func newWriter(t *TableMasker, dst io.Writer) *Writer {
 			continue
 		}
 		s := step{tabs: i - previous, constant: b.constant, replaceNull: b.replaceNull, escape: b.escape}
-		if b.constant == nil {
+		switch {
+		case b.constant != nil:
+		case b.makeRow != nil:
+			s.mask = b.makeRow(w.byRow.reader(t, i))
+		default:
 			s.mask = b.make()
+		}
+		if w.byRow != nil {
+			w.byRow.cells[i].step = &s
 		}
 		w.steps = append(w.steps, s)
 		w.tabsAfter = len(t.bound) - 1 - i
@@ -185,6 +197,14 @@ func (w *Writer) row(row []byte) error {
 
 // mask appends the masked row to out. Stretches of columns that are kept are copied as they are.
 func (w *Writer) mask(row []byte) error {
+	if w.byRow != nil {
+		out, err := w.byRow.append(w.out, row)
+		if err != nil {
+			return w.fieldsError(row)
+		}
+		w.out = out
+		return nil
+	}
 	pos, copied := 0, 0
 	for i := range w.steps {
 		s := &w.steps[i]
