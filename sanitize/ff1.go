@@ -72,7 +72,7 @@ func power(radix uint32, n int) uint64 {
 // start computes what is the same in all rounds: the CBC-MAC over P and the whole blocks of the tweak.
 func (f *ff1) start(s *ff1Shape, tweak []byte) {
 	f.p = [aes.BlockSize]byte{1, 2, 1, byte(s.radix >> 16), byte(s.radix >> 8), byte(s.radix), ff1Rounds, byte(s.u)}
-	binary.BigEndian.PutUint32(f.p[8:], uint32(s.u+s.v))    //nolint:gosec // at most 128
+	binary.BigEndian.PutUint32(f.p[8:], uint32(s.u+s.v))     //nolint:gosec // at most 128
 	binary.BigEndian.PutUint32(f.p[12:], uint32(len(tweak))) //nolint:gosec // a shape or a part of a value, far below 4 GiB
 	f.block.Encrypt(f.chain[:], f.p[:])
 	pad := (aes.BlockSize - (len(tweak)+s.halfBytes+1)%aes.BlockSize) % aes.BlockSize
