@@ -25,6 +25,13 @@ type Source struct {
 	DSN string
 	// Archive is the path of a pg_dump archive.
 	Archive string
+	// Database is which database of an Archive that holds several (a pg_dumpall script, a base backup) is meant; "" means
+	// the one called PostgresSettings.Database, or the only one.
+	Database string
+	// WAL is the path of a directory with archived WAL segments that are replayed onto a base backup, or "".
+	WAL string
+	// RecoverTo is the moment that a base backup is brought to; nil means the end of its WAL.
+	RecoverTo *time.Time
 }
 
 // Describe names the source for people and logs without any secret: "live" or "archive <path>".

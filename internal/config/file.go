@@ -77,6 +77,10 @@ type fileSource struct {
 	DSNFile string `yaml:"dsn_file"`
 	DSNEnv  string `yaml:"dsn_env"`
 	Archive string `yaml:"archive"`
+
+	Database  string `yaml:"database"`
+	WAL       string `yaml:"wal"`
+	RecoverTo string `yaml:"recover_to"`
 }
 
 type filePostgres struct {
@@ -259,6 +263,9 @@ func (f *file) resolveProjects(dir string, c *Config) error {
 func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 	var none mayfly.Project
 	source, err := p.Source.resolve(dir)
+	if err == nil {
+		err = p.Source.resolveRestore(dir, &source)
+	}
 	if err != nil {
 		return none, err
 	}
