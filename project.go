@@ -15,8 +15,29 @@ type Project struct {
 	Postgres   PostgresSettings
 	Migrations MigrationSettings
 	Previews   PreviewSettings
+	Templates  TemplateSettings
 	// KeepTemplates is how many ready templates are kept besides those in use. At least 1.
 	KeepTemplates int
+}
+
+// TemplateSettings say when templates are built, and what is done to them on the way.
+type TemplateSettings struct {
+	// Schedule is a cron expression of five fields, "" for builds on request only. TimeZone is the name of its time zone, "" for UTC.
+	Schedule, TimeZone string
+	// Jitter is how much later than its schedule a build may begin: a moment is drawn, so that not everything begins at once.
+	Jitter time.Duration
+	// MaxAge is how old the newest template may be before people are warned. 0 means never.
+	MaxAge time.Duration
+	Hooks  HookSettings
+}
+
+// HookSettings name files of SQL that run in a template while it is built, as its owner, each in a transaction of its own.
+type HookSettings struct {
+	// AfterLoad run when the rows are there and the indexes are not; AfterMasking when everything is there, before the template is
+	// verified. Absolute paths. Rows are masked at both times.
+	AfterLoad, AfterMasking []string
+	// StatementTimeout cuts a statement that hangs. 0 means 10 minutes.
+	StatementTimeout time.Duration
 }
 
 // Source is where production data comes from. Exactly one of DSN and Archive is set.

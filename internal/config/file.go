@@ -70,6 +70,7 @@ type fileProject struct {
 	Postgres       filePostgres   `yaml:"postgres"`
 	Migrations     fileMigrations `yaml:"migrations"`
 	Previews       filePreviews   `yaml:"previews"`
+	Templates      fileTemplates  `yaml:"templates"`
 	KeepTemplates  int            `yaml:"keep_templates"`
 }
 
@@ -286,8 +287,12 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 	if p.Migrations.Tool != "" && p.Migrations.Path == "" {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.path is missing").WithHint("the directory in the repository, such as db/migrations")
 	}
+	templates, err := p.Templates.resolve(dir)
+	if err != nil {
+		return none, fmt.Errorf("templates: %w", err)
+	}
 	return mayfly.Project{
-		Name: p.Name, Repository: p.Repository, Source: source, RulesFile: inDir(dir, p.Rules),
+		Name: p.Name, Repository: p.Repository, Source: source, RulesFile: inDir(dir, p.Rules), Templates: templates,
 		Postgres: mayfly.PostgresSettings{
 			Major: p.Postgres.Major, Image: p.Postgres.Image, Database: p.Postgres.Database, Owner: p.Postgres.Owner,
 		},
@@ -301,7 +306,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 			IdleAfter: time.Duration(p.Previews.IdleAfter), MemoryBytes: int64(p.Previews.Memory), CPUs: p.Previews.CPUs,
 			Pids: p.Previews.Pids, ShmBytes: int64(p.Previews.Shm), DiskBytes: int64(p.Previews.Disk), MaxPreviews: p.Previews.Max,
 		},
-		KeepTemplates: max(p.KeepTemplates, 1),
+		KeepTemplates: max(or(p.KeepTemplates, defaultKeepTemplates), 1),
 	}, nil
 }
 
