@@ -33,6 +33,7 @@ type (
 	reconcileArgs struct{}
 	expireArgs    struct{}
 	sweepArgs     struct{}
+	scheduleArgs  struct{}
 )
 
 func (convergeArgs) Kind() string    { return "preview_converge" }
@@ -43,6 +44,7 @@ func (templateArgs) Kind() string    { return "template_build" }
 func (reconcileArgs) Kind() string   { return "reconcile" }
 func (expireArgs) Kind() string      { return "expire" }
 func (sweepArgs) Kind() string       { return "sweep" }
+func (scheduleArgs) Kind() string    { return "schedule" }
 
 // Queues keep long work from starving short work.
 const (

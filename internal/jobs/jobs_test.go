@@ -52,7 +52,7 @@ func (b *bed) start(t *testing.T, opts jobs.Options) *jobs.Queue {
 	t.Helper()
 	opts.Pool, opts.Logger = b.pool, slog.New(slog.DiscardHandler)
 	nothing := func(context.Context) error { return nil }
-	for _, periodic := range []*func(context.Context) error{&opts.Handlers.Reconcile, &opts.Handlers.Expire, &opts.Handlers.Sweep} {
+	for _, periodic := range []*func(context.Context) error{&opts.Handlers.Reconcile, &opts.Handlers.Expire, &opts.Handlers.Sweep, &opts.Handlers.Schedule} {
 		if *periodic == nil {
 			*periodic = nothing
 		}
@@ -202,21 +202,21 @@ func TestPeriodicJobsRunAtStartAndOnOneProcess(t *testing.T) {
 		return func(context.Context) error { ran <- kind; return nil }
 	}
 	opts := jobs.Options{
-		Handlers:       jobs.Handlers{Reconcile: tell("reconcile"), Expire: tell("expire"), Sweep: tell("sweep")},
-		ReconcileEvery: time.Hour, ExpireEvery: time.Hour, SweepEvery: time.Hour,
+		Handlers:       jobs.Handlers{Reconcile: tell("reconcile"), Expire: tell("expire"), Sweep: tell("sweep"), Schedule: tell("schedule")},
+		ReconcileEvery: time.Hour, ExpireEvery: time.Hour, SweepEvery: time.Hour, ScheduleEvery: time.Hour,
 	}
 	b.start(t, opts)
 	b.start(t, opts)
 	seen := map[string]int{}
-	for range 3 {
+	for range 4 {
 		seen[receive(t, "the periodic jobs run at start", ran)]++
 	}
-	if len(seen) != 3 {
+	if len(seen) != 4 {
 		t.Errorf("at start ran %v", seen)
 	}
 	var jobsMade int
-	if err := b.pool.QueryRow(t.Context(), `select count(*) from river_job where kind in ('reconcile', 'expire', 'sweep')`).Scan(&jobsMade); err != nil || jobsMade != 3 {
-		t.Errorf("two processes made %d periodic jobs, not 3 (%v)", jobsMade, err)
+	if err := b.pool.QueryRow(t.Context(), `select count(*) from river_job where kind in ('reconcile', 'expire', 'sweep', 'schedule')`).Scan(&jobsMade); err != nil || jobsMade != 4 {
+		t.Errorf("two processes made %d periodic jobs, not 4 (%v)", jobsMade, err)
 	}
 }
 

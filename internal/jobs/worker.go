@@ -27,6 +27,7 @@ type Handlers struct {
 	Reconcile func(ctx context.Context) error
 	Expire    func(ctx context.Context) error
 	Sweep     func(ctx context.Context) error
+	Schedule  func(ctx context.Context) error
 }
 
 // Options say how the queue runs.
@@ -36,8 +37,9 @@ type Options struct {
 	Logger   *slog.Logger
 	// Workers is how many previews converge at once. 0 means DefaultWorkers.
 	Workers int
-	// ReconcileEvery, ExpireEvery and SweepEvery are the periods; 0 means 1 minute, 15 seconds and 1 minute.
-	ReconcileEvery, ExpireEvery, SweepEvery time.Duration
+	// ReconcileEvery, ExpireEvery, SweepEvery and ScheduleEvery are the periods; 0 means 1 minute, 15 seconds, 1 minute and 20
+	// seconds.
+	ReconcileEvery, ExpireEvery, SweepEvery, ScheduleEvery time.Duration
 }
 
 // Queue works on the jobs.
@@ -50,7 +52,7 @@ const DefaultWorkers = 8
 
 const (
 	buildWorkers  = 2
-	upkeepWorkers = 3 // each kind of periodic job may run while the others do
+	upkeepWorkers = 4 // each kind of periodic job may run while the others do
 )
 
 // Connections returns how many connections to the state database the jobs of so many workers need at the same time: each
@@ -75,6 +77,7 @@ func New(opts Options) (*Queue, error) {
 	add(workers, 10*time.Minute, func(ctx context.Context, _ reconcileArgs) error { return h.Reconcile(ctx) })
 	add(workers, 2*time.Minute, func(ctx context.Context, _ expireArgs) error { return h.Expire(ctx) })
 	add(workers, 10*time.Minute, func(ctx context.Context, _ sweepArgs) error { return h.Sweep(ctx) })
+	add(workers, 2*time.Minute, func(ctx context.Context, _ scheduleArgs) error { return h.Schedule(ctx) })
 
 	n := or(opts.Workers, DefaultWorkers)
 	client, err := river.NewClient(riverpgxv5.New(opts.Pool), &river.Config{
@@ -96,6 +99,7 @@ func New(opts Options) (*Queue, error) {
 			periodic(or(opts.ReconcileEvery, time.Minute), reconcileArgs{}),
 			periodic(or(opts.ExpireEvery, 15*time.Second), expireArgs{}),
 			periodic(or(opts.SweepEvery, time.Minute), sweepArgs{}),
+			periodic(or(opts.ScheduleEvery, 20*time.Second), scheduleArgs{}),
 		},
 	})
 	if err != nil {
