@@ -29,6 +29,10 @@ type TemplateSettings struct {
 	// MaxAge is how old the newest template may be before people are warned. 0 means never.
 	MaxAge time.Duration
 	Hooks  HookSettings
+	// RefuseFindings is the least severity of a finding with which a template is not promoted: "error", "warning", "info", or
+	// "none" for never. "" means "error".
+	RefuseFindings string
+	Policy         TemplatePolicy
 }
 
 // HookSettings name files of SQL that run in a template while it is built, as its owner, each in a transaction of its own.
@@ -44,6 +48,14 @@ type HookSettings struct {
 type Source struct {
 	// DSN is the connection string of a live server, a read replica preferred. A secret: never logged.
 	DSN string
+	// MaxConnections is how many connections to a live server a build holds at most. 0 means one per worker.
+	MaxConnections int
+	// RateLimit is how many bytes a second all connections to a live server together read at most. 0 means unbounded.
+	RateLimit int64
+	// StatementTimeout ends a statement on a live server, reading one table being the longest. 0 means 6 hours.
+	StatementTimeout time.Duration
+	// LockTimeout ends waiting for a lock on a live server. 0 means a minute.
+	LockTimeout time.Duration
 	// Archive is the path of a pg_dump archive.
 	Archive string
 	// Database is which database of an Archive that holds several (a pg_dumpall script, a base backup) is meant; "" means
@@ -109,3 +121,19 @@ type PreviewSettings struct {
 	// MaxPreviews bounds the live previews of this project. 0 means unbounded.
 	MaxPreviews int
 }
+
+// TemplatePolicy says what becomes of kinds of objects that a preview cannot use as production does.
+type TemplatePolicy struct {
+	// Publications: PolicyDrop ("" too), or PolicyKeep for applications whose migrations alter them.
+	Publications string
+	// ForeignTables: PolicyReplace ("" too) puts an ordinary, empty table in the place of each; PolicyDrop leaves them out, with
+	// what depends on them.
+	ForeignTables string
+}
+
+// What a TemplatePolicy may say.
+const (
+	PolicyDrop    = "drop"
+	PolicyKeep    = "keep"
+	PolicyReplace = "replace"
+)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -16,6 +18,32 @@ type fileTemplates struct {
 	Jitter   Duration  `yaml:"jitter"`
 	MaxAge   Duration  `yaml:"max_age"`
 	Hooks    fileHooks `yaml:"hooks"`
+
+	RefuseFindings string             `yaml:"refuse_findings"`
+	Policy         fileTemplatePolicy `yaml:"policy"`
+}
+
+type fileTemplatePolicy struct {
+	Publications  string `yaml:"publications"`
+	ForeignTables string `yaml:"foreign_tables"`
+}
+
+// checkFindings refuses words that are not known: a misspelt one must not let a template pass.
+func (t *fileTemplates) checkFindings() error {
+	for _, one := range []struct {
+		key, value string
+		known      []string
+	}{
+		{"refuse_findings", t.RefuseFindings, []string{"error", "warning", "info", "none"}},
+		{"policy.publications", t.Policy.Publications, []string{mayfly.PolicyDrop, mayfly.PolicyKeep}},
+		{"policy.foreign_tables", t.Policy.ForeignTables, []string{mayfly.PolicyReplace, mayfly.PolicyDrop}},
+	} {
+		if one.value != "" && !slices.Contains(one.known, one.value) {
+			return mayfly.Errorf(mayfly.CodeInvalid, "templates.%s %q is not known", one.key, one.value).
+				WithHint("one of: %s", strings.Join(one.known, ", "))
+		}
+	}
+	return nil
 }
 
 type fileHooks struct {
@@ -31,6 +59,11 @@ func (t *fileTemplates) resolve(dir string) (mayfly.TemplateSettings, error) {
 			AfterLoad: allInDir(dir, t.Hooks.AfterLoad), AfterMasking: allInDir(dir, t.Hooks.AfterMasking),
 			StatementTimeout: time.Duration(t.Hooks.StatementTimeout),
 		},
+		RefuseFindings: t.RefuseFindings,
+		Policy:         mayfly.TemplatePolicy{Publications: t.Policy.Publications, ForeignTables: t.Policy.ForeignTables},
+	}
+	if err := t.checkFindings(); err != nil {
+		return out, err
 	}
 	if t.Jitter < 0 || t.Hooks.StatementTimeout < 0 {
 		return out, mayfly.Errorf(mayfly.CodeInvalid, "jitter and hooks.statement_timeout are durations such as 15m")
