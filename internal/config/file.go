@@ -79,6 +79,11 @@ type fileSource struct {
 	DSNEnv  string `yaml:"dsn_env"`
 	Archive string `yaml:"archive"`
 
+	MaxConnections   int      `yaml:"max_connections"`
+	RateLimit        Rate     `yaml:"rate_limit"`
+	StatementTimeout Duration `yaml:"statement_timeout"`
+	LockTimeout      Duration `yaml:"lock_timeout"`
+
 	Database  string `yaml:"database"`
 	WAL       string `yaml:"wal"`
 	RecoverTo string `yaml:"recover_to"`
@@ -266,6 +271,9 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 	source, err := p.Source.resolve(dir)
 	if err == nil {
 		err = p.Source.resolveRestore(dir, &source)
+	}
+	if err == nil {
+		err = p.Source.resolveLive(&source)
 	}
 	if err != nil {
 		return none, err

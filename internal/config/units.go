@@ -42,3 +42,27 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	*b = Bytes(n * float64(int64(1)<<shift))
 	return nil
 }
+
+// Rate is a number of bytes a second that reads "50MB/s" or "64KiB/s".
+type Rate int64
+
+// leastRate is the least rate that makes sense: below it a source's keep-alives and replies would time out.
+const leastRate = 64 << 10
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Rate) UnmarshalText(text []byte) error {
+	number, found := strings.CutSuffix(strings.TrimSpace(string(text)), "/s")
+	factor := 1.0
+	for suffix, n := range map[string]float64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1e3, "MB": 1e6, "GB": 1e9} {
+		if rest, ok := strings.CutSuffix(number, suffix); ok {
+			factor, number = n, strings.TrimSpace(rest)
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if !found || err != nil || n*factor < leastRate || n*factor > 1<<40 {
+		return fmt.Errorf("%q is not a rate such as 50MB/s, of at least 64KiB/s", text)
+	}
+	*r = Rate(n * factor)
+	return nil
+}
