@@ -82,6 +82,7 @@ func (b *Builder) Build(ctx context.Context, req BuildRequest) (*Result, error) 
 	}
 	r.report().StartedAt = b.clock().UTC()
 	err := r.do(ctx)
+	r.keepFindings()
 	if r.source != nil {
 		r.source.close()
 	}
@@ -293,8 +294,8 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 	if err := r.target.createDatabase(ctx, admin, r.toc); err != nil {
 		return "", err
 	}
-	r.chosen = choose(r.toc)
-	r.report().Dropped = r.chosen.dropped
+	r.chosen = choose(r.toc, r.req.Project.Templates.Policy)
+	r.findAll(r.chosen.findings)
 	if err := r.target.adoptDatabase(ctx); err != nil {
 		return "", err
 	}
@@ -320,13 +321,15 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 		if r.tables, err = restorer.catalogWithKeys(ctx, r.chosen.postData); err != nil {
 			return err
 		}
+		r.tables.remove(r.chosen.replaced)
 	}
 	// For an archive this also puts the columns in the order of its data, which the plan has to know.
-	loads, warnings, err := r.source.loads(r.tables, r.toc)
+	loads, findings, err := r.source.loads(r.tables, r.toc)
 	if err != nil {
 		return err
 	}
-	r.loads, r.chosen.warnings = loads, append(r.chosen.warnings, warnings...)
+	r.loads = loads
+	r.findAll(findings)
 	if r.plan == nil {
 		_, err = r.bind(r.tables)
 	}
@@ -380,7 +383,7 @@ func (r *run) reportTables(results []loaded) {
 			}
 		}
 		if l.load.table == nil && masker.Rows() {
-			r.target.warn("the source has no data for %s: the table is empty", t)
+			r.target.find(tableWithoutData(t.relation))
 		}
 		r.report().Tables = append(r.report().Tables, one)
 	}
@@ -421,6 +424,7 @@ func (r *run) refresh(ctx context.Context) (string, error) {
 // sameTables makes sure that no table of the plan is missing in the template, and that the template has no other.
 func (r *run) sameTables(restored *catalog) error {
 	there := map[relation]bool{}
+	restored.remove(r.chosen.replaced)
 	for i := range restored.tables {
 		there[restored.tables[i].relation] = true
 	}
@@ -467,12 +471,8 @@ func (r *run) verify(ctx context.Context) (string, error) {
 }
 
 func (r *run) freeze(ctx context.Context) (string, error) {
-	r.report().Warnings = append(r.chosen.warnings, r.target.warnings...)
-	r.report().Dropped = append(r.chosen.dropped, r.target.dropped...)
-	r.report().Findings = append(r.report().Findings, r.target.findings...)
-	sortFindings(r.report().Findings)
-	for _, role := range r.target.roles {
-		r.report().Warnings = append(r.report().Warnings, fmt.Sprintf("the role %q is named by a policy: it exists but cannot log in", role))
+	if err := r.refuse(); err != nil {
+		return "", err
 	}
 	if err := r.stop(ctx, r.id, r.image, r.labels); err != nil {
 		return "", err

@@ -3,47 +3,91 @@ package templates
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/templates/archive"
 )
 
-// Reasons why a template does not have something that the source has.
 const (
-	reasonReplication = "previews do not replicate"
-	reasonForeign     = "previews have no network, and such definitions may hold passwords"
-	reasonSuperuser   = "it belongs to a superuser, and previews have none"
-	reasonRoles       = "it is about roles and labels that previews do not have"
-	reasonLargeObject = "large objects are not carried"
-	reasonStatistics  = "statistics hold values of rows; they are computed anew"
-	reasonPrivilege   = "only a superuser may create it, and previews have none"
-	reasonReach       = "it reaches files, programs or the network as a superuser"
-	reasonSetting     = "only settings that are known to be harmless are taken over"
+	adviceForeign = "nothing, unless code of the application needs it: then give it a table in the application's own migrations or in a hook"
+	adviceReach   = "nothing: what it reaches from production, a preview must not"
 )
 
-// dropReason returns why an object is left out by its kind or name, "" for those that are kept.
-func dropReason(e *archive.Entry) string {
+// Reasons why a template does not have something that the source has.
+func omitReplication(code string) *omission {
+	return &omission{code, SeverityInfo, "previews do not replicate", "nothing; a migration that alters it fails on previews"}
+}
+
+func omitForeign() *omission {
+	return &omission{codeForeignServer, SeverityInfo, "previews have no network, and such definitions may hold passwords", adviceForeign}
+}
+
+func omitReach() *omission {
+	return &omission{codeExtensionLeftOut, SeverityInfo, "it reaches files, programs or the network as a superuser", adviceReach}
+}
+
+func omitPrivilege() *omission {
+	return &omission{
+		codeSuperuserObject, SeverityWarning, "only a superuser may create it, and previews have none",
+		"if the application needs it, make it part of an extension in the image",
+	}
+}
+
+// leftOutExtensions are those that a template never has.
+func leftOutExtension(name string) *omission {
+	switch name {
+	case "adminpack", "dblink", "file_fdw", "postgres_fdw", "plperlu", "plpythonu", "plpython2u", "plpython3u", "pltclu":
+		return omitReach()
+	case "mysql_fdw", "oracle_fdw", "tds_fdw", "ogr_fdw", "multicorn", "aws_s3", "aws_lambda", "aws_commons", "azure_storage", "http", "pg_net":
+		return omitReach()
+	case "pg_cron", "pgagent", "pg_timetable":
+		return &omission{codeScheduledJobs, SeverityInfo, "its jobs are production's, and would run in every preview", "nothing; run a job by hand where a preview needs its result"}
+	case "pglogical", "pglogical_origin", "repmgr", "bdr", "spock":
+		return omitReplication(codeExtensionLeftOut)
+	}
+	return nil
+}
+
+// omit returns why an object is left out by its kind or name, nil for those that are kept.
+func omit(e *archive.Entry, policy mayfly.TemplatePolicy) *omission {
 	switch e.Kind {
 	case "EXTENSION":
-		switch e.Tag {
-		case "adminpack", "dblink", "file_fdw", "postgres_fdw", "plperlu", "plpythonu", "plpython2u", "plpython3u", "pltclu":
-			return reasonReach
-		}
+		return leftOutExtension(e.Tag)
 	case "PROCEDURAL LANGUAGE", "ACCESS METHOD", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE":
-		return reasonPrivilege
-	case "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION", "SUBSCRIPTION TABLE":
-		return reasonReplication
-	case "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE":
-		return reasonForeign
+		return omitPrivilege()
+	case "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA":
+		if policy.Publications == mayfly.PolicyKeep {
+			return nil
+		}
+		return omitReplication(codePublication)
+	case "SUBSCRIPTION", "SUBSCRIPTION TABLE":
+		return omitReplication(codeSubscription)
+	case "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING":
+		return omitForeign()
+	case "FOREIGN TABLE":
+		if policy.ForeignTables == mayfly.PolicyDrop {
+			o := omitForeign()
+			o.code = codeForeignTableGone
+			return o
+		}
 	case "EVENT TRIGGER":
-		return reasonSuperuser
+		return &omission{codeEventTrigger, SeverityInfo, "it belongs to a superuser, and previews have none", "nothing; what it does at each change of the schema does not happen in previews"}
 	case "SECURITY LABEL":
-		return reasonRoles
+		return &omission{codeSecurityLabel, SeverityInfo, "it is about roles and labels that previews do not have", ""}
 	case "BLOB", "BLOBS", "BLOB METADATA", "BLOB COMMENTS":
-		return reasonLargeObject
+		return omitLargeObjects()
 	case "STATISTICS DATA":
-		return reasonStatistics
+		return &omission{codeStatistics, SeverityInfo, "statistics hold values of rows; they are computed anew", ""}
 	}
-	return ""
+	return nil
+}
+
+func omitLargeObjects() *omission {
+	return &omission{
+		codeLargeObjects, SeverityWarning, "nothing says what is in them, so they cannot be masked",
+		"columns that refer to them lead nowhere in previews: move the contents into a bytea column, which rules can classify",
+	}
 }
 
 // isSetting reports whether an entry is about the session or the database, which are handled on their own.
@@ -61,8 +105,15 @@ func isSetting(e *archive.Entry) bool {
 	return false
 }
 
-func dependsOn(on *archive.Entry) string {
-	return fmt.Sprintf("it depends on %s %s, which is left out", on.Kind, on.Tag)
+// omitDependent is the omission of what needs something that is left out; it is as bad as that is.
+func omitDependent(on *archive.Entry, severity Severity) *omission {
+	if !severity.AtLeast(SeverityWarning) {
+		severity = SeverityWarning
+	}
+	return &omission{
+		codeDependent, severity, fmt.Sprintf("it depends on %s, which is left out", object(on)),
+		"see the finding about that",
+	}
 }
 
 func isGrant(e *archive.Entry) bool { return e.Kind == "ACL" || e.Kind == "DEFAULT ACL" }
@@ -70,36 +121,40 @@ func isGrant(e *archive.Entry) bool { return e.Kind == "ACL" || e.Kind == "DEFAU
 // selection is what of a table of contents is restored.
 type selection struct {
 	preData, postData []*archive.Entry
-	dropped           []DroppedObject
-	warnings          []string
+	findings          []Finding
+	// replaced are the foreign tables in whose place an ordinary one is made.
+	replaced map[relation]bool
 }
 
 // choose decides about every entry: restored before the rows, restored after them, or left out and reported. What
 // depends on something left out is left out too.
-func choose(toc *archive.Archive) selection {
-	var s selection
+func choose(toc *archive.Archive, policy mayfly.TemplatePolicy) selection {
+	s := selection{replaced: map[relation]bool{}}
 	gone := map[int]*archive.Entry{}
-	grants, blobs := 0, 0
+	grants, blobs := int64(0), int64(0)
+	toc = withoutForeign(toc, policy, &s)
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
-		reason := dropReason(e)
 		if isSetting(e) {
 			continue
 		}
-		if reason == "" {
+		reason := omit(e, policy)
+		if reason == nil {
 			if at := slices.IndexFunc(e.Dependencies, func(id int) bool { return gone[id] != nil }); at >= 0 {
-				reason = dependsOn(gone[e.Dependencies[at]])
+				reason = omitDependent(gone[e.Dependencies[at]], SeverityInfo)
 			}
 		}
 		switch {
 		case isGrant(e):
 			grants++
-		case reason == reasonLargeObject:
+		case reason != nil && reason.code == codeLargeObjects:
 			gone[e.ID] = e
-			blobs++
-		case reason != "":
+			if strings.HasPrefix(e.Kind, "BLOB") && e.Kind != "BLOBS" && e.Kind != "BLOB COMMENTS" {
+				blobs++
+			}
+		case reason != nil:
 			gone[e.ID] = e
-			s.dropped = append(s.dropped, DroppedObject{Kind: e.Kind, Name: entryName(e), Reason: reason})
+			s.findings = append(s.findings, reason.finding(object(e)))
 		case e.Definition == "":
 		case e.Section == archive.SectionPreData:
 			s.preData = append(s.preData, e)
@@ -110,10 +165,14 @@ func choose(toc *archive.Archive) selection {
 		}
 	}
 	if grants > 0 {
-		s.warnings = append(s.warnings, fmt.Sprintf("%d sets of grants were left out: everything belongs to the one role of the preview", grants))
+		s.findings = append(s.findings, Finding{
+			Code: codeGrantsLeftOut, Severity: SeverityInfo, Object: "grants", Cause: "everything belongs to the one role of the preview", Done: "left out", Count: grants,
+		})
 	}
 	if blobs > 0 {
-		s.dropped = append(s.dropped, DroppedObject{Kind: "BLOBS", Name: "large objects", Reason: reasonLargeObject})
+		f := omitLargeObjects().finding("large objects")
+		f.Count = blobs
+		s.findings = append(s.findings, f)
 	}
 	return s
 }

@@ -22,8 +22,6 @@ type Report struct {
 	Phases    []PhaseReport            `json:"phases"`
 	Tables    []TableReport            `json:"tables"`
 	Coverage  []sanitize.TableCoverage `json:"coverage"`
-	Dropped   []DroppedObject          `json:"dropped,omitempty"`
-	Warnings  []string                 `json:"warnings,omitempty"`
 	Findings  []Finding                `json:"findings,omitempty"` // the worst first
 }
 
@@ -58,11 +56,4 @@ type TableReport struct {
 	MaskedColumns int    `json:"masked_columns"`
 	StructureOnly bool   `json:"structure_only,omitempty"` // the rules say `rows: none`
 	DurationMS    int64  `json:"duration_ms"`
-}
-
-// DroppedObject is something of the source that the template does not have.
-type DroppedObject struct {
-	Kind   string `json:"kind"` // pg_dump's name of it: "PUBLICATION"
-	Name   string `json:"name"`
-	Reason string `json:"reason"`
 }

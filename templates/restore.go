@@ -31,45 +31,34 @@ type target struct {
 
 	mu       sync.Mutex
 	roles    []string // made because a policy or the like names them
-	warnings []string
-	dropped  []DroppedObject
 	findings []Finding
-	gone     map[int]*archive.Entry // of dropped
+	gone     map[int]goneEntry // what was left out while restoring
 }
 
-func (t *target) warn(format string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if text := fmt.Sprintf(format, args...); !slices.Contains(t.warnings, text) {
-		t.warnings = append(t.warnings, text)
-	}
-}
-
-// report notes something that was left out.
-func (t *target) report(dropped DroppedObject) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dropped = append(t.dropped, dropped)
+// goneEntry is an entry that was left out, and how bad that is.
+type goneEntry struct {
+	entry    *archive.Entry
+	severity Severity
 }
 
 // drop leaves an entry out, and with it what depends on it.
-func (t *target) drop(e *archive.Entry, reason string) {
-	t.report(DroppedObject{Kind: e.Kind, Name: entryName(e), Reason: reason})
+func (t *target) drop(e *archive.Entry, f Finding) {
+	t.find(f)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone == nil {
-		t.gone = map[int]*archive.Entry{}
+		t.gone = map[int]goneEntry{}
 	}
-	t.gone[e.ID] = e
+	t.gone[e.ID] = goneEntry{e, f.Severity}
 }
 
-// missing returns what an entry depends on and was left out, nil if nothing.
-func (t *target) missing(e *archive.Entry) *archive.Entry {
+// missing returns why an entry has to be left out because of one that it depends on, nil if it has not.
+func (t *target) missing(e *archive.Entry) *omission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, id := range e.Dependencies {
-		if on := t.gone[id]; on != nil {
-			return on
+		if on, found := t.gone[id]; found {
+			return omitDependent(on.entry, on.severity)
 		}
 	}
 	return nil
@@ -103,7 +92,11 @@ func (t *target) createDatabase(ctx context.Context, conn *pgx.Conn, toc *archiv
 	encoding := encodingOption.FindString(options)
 	for _, locale := range []string{"C.UTF-8", "C"} {
 		if execOne(ctx, conn, create+" "+encoding+" LOCALE = "+quoteLiteral(locale)) == nil {
-			t.warn("the image has not the source's locale (%s): the template uses %s, so text may sort differently", options, locale)
+			t.find(Finding{
+				Code: codeLocaleMissing, Severity: SeverityWarning, Object: "database " + t.database,
+				Cause: "the image has not the source's locale (" + options + ")", Done: "the template uses " + locale + ", so text may sort and fold differently",
+				Advice: "set postgres.image to an image with the locale (Debian: packages locales or locales-all)",
+			})
 			return nil
 		}
 	}
@@ -190,8 +183,8 @@ func (r *restorer) preData(ctx context.Context, entries []*archive.Entry) error 
 // restore runs one entry as the owner. What only a superuser may create is left out and reported, but for extensions
 // and other names of the server's own functions.
 func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
-	if on := r.target.missing(e); on != nil {
-		r.target.drop(e, dependsOn(on))
+	if why := r.target.missing(e); why != nil {
+		r.target.drop(e, why.finding(object(e)))
 		return nil
 	}
 	err := r.attempt(ctx, e)
@@ -202,9 +195,11 @@ func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 	}
 	switch {
 	case errors.Is(err, errNotSame):
-		r.target.drop(e, errNotSame.Error())
+		f := omitPrivilege().finding(object(e))
+		f.Cause = errNotSame.Error()
+		r.target.drop(e, f)
 	case hasState(err, sqlInsufficientPriv):
-		r.target.drop(e, reasonPrivilege)
+		r.target.drop(e, omitPrivilege().finding(object(e)))
 	case err != nil:
 		return restoreError(ctx, e, err)
 	}
@@ -271,6 +266,10 @@ func (r *restorer) makeRole(ctx context.Context, name string) error {
 		return fmt.Errorf("create the role %q that the source names: %w", name, err)
 	}
 	r.target.roles = append(r.target.roles, name)
+	r.target.findings = append(r.target.findings, Finding{
+		Code: codeRoleCreated, Severity: SeverityInfo, Object: "role " + name, Cause: "a policy of the source names it",
+		Done: "created; it cannot log in and owns nothing",
+	})
 	return nil
 }
 

@@ -3,7 +3,6 @@ package templates
 import (
 	"bytes"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,8 +20,8 @@ func TestMissingLocale(t *testing.T) {
 	}
 	data = bytes.ReplaceAll(data, []byte("LOCALE = 'C.UTF-8'"), []byte("LOCALE = 'q.UTF-8'"))
 	result := b.build(t, request(t, mayfly.Source{Archive: writeFile(t, data)}, peopleRules))
-	if !slices.ContainsFunc(result.Report.Warnings, func(w string) bool { return strings.Contains(w, "q.UTF-8") }) {
-		t.Errorf("the report does not say that the locale is missing: %v", result.Report.Warnings)
+	if f := found(t, result, codeLocaleMissing, "database shop"); !strings.Contains(f.Cause, "q.UTF-8") {
+		t.Errorf("the finding does not name the locale: %+v", f)
 	}
 }
 
@@ -38,8 +37,8 @@ func TestPolicyOfUnknownRole(t *testing.T) {
 	if got := value(t, conn, `SELECT count(*) FROM pg_policies p JOIN pg_roles r ON r.rolname = ANY (p.roles) WHERE NOT r.rolcanlogin`); got != "1" {
 		t.Errorf("%s policies are for a role that cannot log in; want 1", got)
 	}
-	if !slices.ContainsFunc(result.Report.Warnings, func(w string) bool { return strings.Contains(w, "Odd role") }) {
-		t.Errorf("the report does not mention the role: %v", result.Report.Warnings)
+	if f := found(t, result, codeRoleCreated, ""); !strings.Contains(f.Object, "Odd role") {
+		t.Errorf("the finding does not name the role: %+v", f)
 	}
 }
 
@@ -84,11 +83,11 @@ func TestChoose(t *testing.T) {
 		{ID: 7, Kind: "INDEX", Schema: "public", Tag: "i", Section: archive.SectionPostData, Definition: "x", Dependencies: []int{4}},
 		{ID: 8, Kind: "MATERIALIZED VIEW DATA", Schema: "public", Tag: "m", Section: archive.SectionPostData, Definition: "x"},
 	}}
-	s := choose(toc)
+	s := choose(toc, mayfly.TemplatePolicy{ForeignTables: mayfly.PolicyDrop})
 	if len(s.preData) != 1 || s.preData[0].ID != 4 || len(s.postData) != 1 || s.postData[0].ID != 7 {
 		t.Errorf("restored are %v and %v; want the table and the index", s.preData, s.postData)
 	}
-	if len(s.dropped) != 4 || s.dropped[2].Name != "public.v" || !strings.Contains(s.dropped[2].Reason, "f, which is left out") || len(s.warnings) != 1 {
-		t.Errorf("left out are %+v, warnings %v", s.dropped, s.warnings)
+	if len(s.findings) != 5 || s.findings[2].Object != "view public.v" || !strings.Contains(s.findings[2].Cause, "f, which is left out") {
+		t.Errorf("findings are %+v; want four objects that are left out, and the grants", s.findings)
 	}
 }

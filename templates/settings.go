@@ -46,13 +46,20 @@ func (t *target) takeSettings(ctx context.Context, conn *pgx.Conn, toc *archive.
 			}
 			name := unquoteIdentifier(m[1])
 			if !slices.Contains(allowed, strings.ToLower(name)) || !literalList.MatchString(m[2]) {
-				t.report(DroppedObject{Kind: "DATABASE SETTING", Name: name, Reason: reasonSetting})
+				t.find(settingLeftOut(name, "only settings that are known to be harmless are taken over"))
 				continue
 			}
 			set := "ALTER DATABASE " + pgx.Identifier{t.database}.Sanitize() + " SET " + pgx.Identifier{name}.Sanitize() + " TO " + m[2]
 			if err := execOne(ctx, conn, set); err != nil {
-				t.warn("the database setting %q was left out: %s", name, sourceMessage(err))
+				t.find(settingLeftOut(name, "the template's server refuses it: "+sourceMessage(err)))
 			}
 		}
+	}
+}
+
+func settingLeftOut(name, cause string) Finding {
+	return Finding{
+		Code: codeDatabaseSetting, Severity: SeverityInfo, Object: "database setting " + name, Cause: cause, Done: "left out",
+		Advice: "if the application needs it, let it set it itself when it connects",
 	}
 }

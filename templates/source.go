@@ -21,8 +21,8 @@ type source interface {
 	catalog() *catalog
 	// schema returns the definitions of all objects.
 	schema(ctx context.Context, runner schemaRunner) (*archive.Archive, error)
-	// loads returns what there is to copy, once the tables are known, and warnings about data that has no table.
-	loads(tables *catalog, toc *archive.Archive) (loads []load, warnings []string, err error)
+	// loads returns what there is to copy, once the tables are known, and findings about data that has no table.
+	loads(tables *catalog, toc *archive.Archive) (loads []load, findings []Finding, err error)
 	// reader returns a reader for one worker.
 	reader(ctx context.Context) (rowReader, error)
 	// sequences returns where all sequences stand.

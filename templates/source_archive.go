@@ -80,7 +80,7 @@ func (s *archiveSource) schema(context.Context, schemaRunner) (*archive.Archive,
 }
 
 // loads pairs the data in the archive with the restored tables, and puts each table's columns in the archive's order.
-func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []load, warnings []string, err error) {
+func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []load, findings []Finding, err error) {
 	byName := make(map[relation]*table, len(tables.tables))
 	for i := range tables.tables {
 		byName[tables.tables[i].relation] = &tables.tables[i]
@@ -105,7 +105,7 @@ func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []lo
 			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive loads partitions through the partitioned table %s", name).
 				WithHint("dump again without --load-via-partition-root")
 		case found == nil: // an extension's own table, or one that is left out
-			warnings = append(warnings, fmt.Sprintf("the rows of %s were left out: it belongs to an extension, or was left out itself", name))
+			findings = append(findings, rowsWithoutTable(name))
 			continue
 		}
 		if found.masking.Columns, err = orderColumns(found, target.Columns); err != nil {
@@ -113,7 +113,7 @@ func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []lo
 		}
 		loads = append(loads, load{table: found, entry: e, weight: toc.DataBytes(e)})
 	}
-	return loads, warnings, nil
+	return loads, findings, nil
 }
 
 // orderColumns returns the table's columns in the order of a COPY statement, those that it does not load at the end.

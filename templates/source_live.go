@@ -186,7 +186,7 @@ func (s *liveSource) schema(ctx context.Context, runner schemaRunner) (*archive.
 	return toc, nil
 }
 
-func (s *liveSource) loads(tables *catalog, _ *archive.Archive) ([]load, []string, error) {
+func (s *liveSource) loads(tables *catalog, _ *archive.Archive) ([]load, []Finding, error) {
 	loads := make([]load, len(tables.tables))
 	for i := range tables.tables {
 		t := &tables.tables[i]
