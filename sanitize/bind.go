@@ -349,6 +349,7 @@ func (b *binder) fit(k *kind, t *target, s *spec) (binding, error) {
 	case t.column.Unique && !bound.unique:
 		return binding{}, &refusal{"the column is unique and different values could get the same result", uniqueHint(t)}
 	}
+	bound.keyed = k.keyed
 	return bound, nil
 }
 

@@ -50,13 +50,11 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 	}
 	rules, redact := a.paths, a.text("default") == "redact"
 	return binding{
-		make: func() maskFunc {
-			m := &jsonMask{rules: rules, leaves: leaves, redact: redact, keys: newPRF(deriveKey(key, "json keys", ""), t)}
+		makeNested: func(see *observation) maskFunc {
+			m := &jsonMask{see: see, rules: rules, leaves: leaves, redact: redact, keys: newPRF(deriveKey(key, "json keys", ""), t)}
 			m.masks = make([]maskFunc, len(leaves))
 			for i := range leaves {
-				if leaves[i].bind.make != nil {
-					m.masks[i] = leaves[i].bind.make()
-				}
+				m.masks[i] = leaves[i].bind.start(see)
 			}
 			return m.mask
 		},
@@ -102,6 +100,7 @@ type jsonMask struct {
 	masks  []maskFunc
 	redact bool
 	keys   *prf
+	see    *observation
 
 	src   []byte
 	pos   int
@@ -251,9 +250,12 @@ func (m *jsonMask) key(dst []byte, rule, childRule int) []byte {
 	if m.keeps(rule) || named || identifier(m.text) {
 		return appendJSONString(dst, m.text)
 	}
+	m.see.original(m.text)
 	dst = append(dst, '"')
+	start := len(dst)
 	sum := m.keys.of(m.text)
 	dst = appendBase32(dst, sum[:], emailToken)
+	m.see.result(dst[start:])
 	return append(dst, '"')
 }
 
@@ -285,7 +287,7 @@ func (m *jsonMask) maskString(dst []byte, rule int) []byte {
 	case rule == ruleDefault:
 		m.result = redactText(m.result[:0], m.text)
 	case m.masks[rule] == nil:
-		return m.constant(dst, rule)
+		return m.constant(dst, rule, m.text)
 	case len(m.text) == 0:
 		m.result = m.result[:0]
 	case m.leaves[rule].name == "number" && !decimal(m.text):
@@ -293,6 +295,8 @@ func (m *jsonMask) maskString(dst []byte, rule int) []byte {
 	default:
 		m.result = m.masks[rule](m.result[:0], m.text)
 	}
+	m.see.original(m.text)
+	m.see.result(m.result)
 	return appendJSONString(dst, m.result)
 }
 
@@ -315,25 +319,29 @@ func decimal(s []byte) bool {
 // maskNumber gives another number for number and 0 for every other transformer that is keyed: a name or an address in
 // place of a number would change the type of the field.
 func (m *jsonMask) maskNumber(dst, literal []byte, rule int) []byte {
+	start := len(dst)
 	switch {
 	case m.keeps(rule):
 		return append(dst, literal...)
-	case rule == ruleDefault:
-		return append(dst, '0')
-	case m.masks[rule] == nil:
-		return m.constant(dst, rule)
-	case m.leaves[rule].name == "number":
-		return m.masks[rule](dst, literal)
+	case rule != ruleDefault && m.masks[rule] == nil:
+		return m.constant(dst, rule, literal)
+	case rule != ruleDefault && m.leaves[rule].name == "number":
+		dst = m.masks[rule](dst, literal)
 	default:
-		return append(dst, '0')
+		dst = append(dst, '0')
 	}
+	m.see.original(literal)
+	m.see.result(dst[start:])
+	return dst
 }
 
-// constant writes what null and static give.
-func (m *jsonMask) constant(dst []byte, rule int) []byte {
+// constant writes what null and static give instead of a value.
+func (m *jsonMask) constant(dst []byte, rule int, value []byte) []byte {
+	m.see.original(value)
 	if m.leaves[rule].name == "null" {
 		return append(dst, "null"...)
 	}
+	m.see.result([]byte(m.leaves[rule].text))
 	return appendJSONString(dst, []byte(m.leaves[rule].text))
 }
 
@@ -348,7 +356,7 @@ func (m *jsonMask) word(dst []byte, rule int) (out []byte, ok bool) {
 		case m.keeps(rule) || word == "null" && (rule == ruleDefault || !m.leaves[rule].bind.replaceNull):
 			return append(dst, word...), true
 		case rule != ruleDefault && m.masks[rule] == nil:
-			return m.constant(dst, rule), true
+			return m.constant(dst, rule, nil), true
 		default:
 			return append(dst, "false"...), true
 		}

@@ -180,11 +180,23 @@ func (c *cell) mask() {
 		c.resultNull = true
 	case s.constant != nil:
 		if c.resultNull = string(s.constant) == nullMarker; !c.resultNull {
-			c.result = appendUnescaped(c.result, s.constant)
+			c.result = append(c.result, s.plain...)
 		}
+		c.show(value)
 	case len(value) == 0 && !s.replaceNull:
 	default:
 		c.result = s.mask(c.result, value)
+		if !s.nested {
+			c.show(value)
+		}
+	}
+}
+
+// show lets the observer see the value and the result.
+func (c *cell) show(value []byte) {
+	c.step.see.original(value)
+	if !c.resultNull {
+		c.step.see.result(c.result)
 	}
 }
 

@@ -61,6 +61,8 @@ type binding struct {
 	// mapping identifies what is done to a value, apart from the domain: two columns with equal mappings and domains
 	// give equal results for equal values.
 	mapping string
+	// makeNested takes the place of make for transformers that mask what is inside of a value, and let see know of it.
+	makeNested func(see *observation) maskFunc
 	// makeRow takes the place of make for transformers that read other columns of the row: its maskFunc is called when the
 	// row is known, and with replaceNull also for NULL (value is nil) and for empty texts. Such a column belongs to no
 	// foreign key unless its mapping says what it reads.
@@ -70,8 +72,24 @@ type binding struct {
 	// computed first, and a cycle is refused.
 	columns           []string
 	siblings, results bool
+	// ordered says that a value that is greater than another one stays so: what the bounds of a range need.
+	ordered bool
+	// keyed is the kind's: results are worth remembering.
+	keyed bool
 	// inner are the uses of transformers inside of this one.
 	inner []domainUse
+}
+
+// start returns a new maskFunc; nil for keep, constants and transformers that need the row.
+func (b *binding) start(see *observation) maskFunc {
+	switch {
+	case b.makeNested != nil:
+		return b.makeNested(see)
+	case b.make != nil:
+		return b.make()
+	default:
+		return nil
+	}
 }
 
 // domainUse is one place where values of a domain are mapped.

@@ -46,11 +46,15 @@ type step struct {
 	// tabs is the number of separators between the previous masked column, or the start of the row, and this one.
 	tabs int
 	mask maskFunc
-	// constant, if not nil, is the result for every value, escaped.
-	constant []byte
+	// constant, if not nil, is the result for every value, escaped, and plain the same unescaped.
+	constant, plain []byte
 	// replaceNull says that constant also takes the place of NULL.
 	replaceNull bool
 	escape      bool
+	// nested says that mask shows what is inside of the values to see.
+	nested bool
+	see    observation
+	cache  *resultCache // nil for none
 }
 
 func newWriter(t *TableMasker, dst io.Writer) *Writer {
@@ -58,24 +62,32 @@ func newWriter(t *TableMasker, dst io.Writer) *Writer {
 	if t.row != nil {
 		w.byRow = newRowMasker(t)
 	}
+	w.steps = make([]step, 0, len(t.bound)) // never grows: cells and masks point into it
 	previous := 0
 	for i := range t.bound {
 		b := &t.bound[i]
 		if b.keep {
 			continue
 		}
-		s := step{tabs: i - previous, constant: b.constant, replaceNull: b.replaceNull, escape: b.escape}
+		w.steps = append(w.steps, step{
+			tabs: i - previous, constant: b.constant, replaceNull: b.replaceNull, escape: b.escape,
+			nested: b.makeNested != nil, see: observation{column: i},
+		})
+		s := &w.steps[len(w.steps)-1]
 		switch {
 		case b.constant != nil:
+			s.plain = appendUnescaped(nil, b.constant)
 		case b.makeRow != nil:
 			s.mask = b.makeRow(w.byRow.reader(t, i))
 		default:
-			s.mask = b.make()
+			s.mask = b.start(&s.see)
+			if b.keyed && !s.nested {
+				s.cache = &resultCache{}
+			}
 		}
 		if w.byRow != nil {
-			w.byRow.cells[i].step = &s
+			w.byRow.cells[i].step = s
 		}
-		w.steps = append(w.steps, s)
 		w.tabsAfter = len(t.bound) - 1 - i
 		previous = i
 	}
@@ -241,19 +253,65 @@ func (w *Writer) field(s *step, field []byte) {
 		w.out = append(w.out, nullMarker...)
 	case s.constant != nil:
 		w.out = append(w.out, s.constant...)
+		if s.see.observer != nil && !null {
+			s.see.original(w.unescaped(field))
+			if string(s.constant) != nullMarker {
+				s.see.result(s.plain)
+			}
+		}
 	case len(field) == 0:
+	case s.cache != nil:
+		w.cached(s, field)
 	default:
-		value := field
-		if bytes.IndexByte(field, '\\') >= 0 {
-			w.value = appendUnescaped(w.value[:0], field)
-			value = w.value
-		}
-		if !s.escape {
-			w.out = s.mask(w.out, value)
-			return
-		}
-		w.result = s.mask(w.result[:0], value)
-		w.out = appendEscaped(w.out, w.result)
+		w.masked(s, field)
+	}
+}
+
+// unescaped returns the value of a field.
+func (w *Writer) unescaped(field []byte) []byte {
+	if bytes.IndexByte(field, '\\') < 0 {
+		return field
+	}
+	w.value = appendUnescaped(w.value[:0], field)
+	return w.value
+}
+
+// cached is masked with a memory.
+func (w *Writer) cached(s *step, field []byte) {
+	slot := s.cache.slot(field)
+	if slot == nil || s.see.observer != nil {
+		w.masked(s, field)
+		return
+	}
+	if slot.holds(field) {
+		s.cache.hits++
+		w.out = append(w.out, slot.result[:slot.resultLength]...)
+		return
+	}
+	start := len(w.out)
+	w.masked(s, field)
+	slot.keep(field, w.out[start:])
+}
+
+// masked masks a field that is neither NULL nor empty.
+func (w *Writer) masked(s *step, field []byte) {
+	value := w.unescaped(field)
+	if !s.escape {
+		start := len(w.out)
+		w.out = s.mask(w.out, value)
+		w.show(s, value, w.out[start:])
+		return
+	}
+	w.result = s.mask(w.result[:0], value)
+	w.out = appendEscaped(w.out, w.result)
+	w.show(s, value, w.result)
+}
+
+// show lets the observer see a value, unless the mask did so already.
+func (w *Writer) show(s *step, value, result []byte) {
+	if s.see.observer != nil && !s.nested {
+		s.see.original(value)
+		s.see.result(result)
 	}
 }
 
