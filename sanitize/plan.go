@@ -78,3 +78,14 @@ func (t *TableMasker) Columns() []ColumnPlan {
 
 // Writer returns a Writer that masks this table's rows on their way to w. One goroutine may use it.
 func (t *TableMasker) Writer(w io.Writer) *Writer { return newWriter(t, w) }
+
+// Distinct reports whether different values of a column are different when masked, too. It is false for columns that
+// COPY does not send.
+func (t *TableMasker) Distinct(column string) bool {
+	for i := range t.columns {
+		if t.columns[i].Column == column {
+			return t.bound[i].unique && t.bound[i].constant == nil
+		}
+	}
+	return false
+}
