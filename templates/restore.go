@@ -33,6 +33,8 @@ type target struct {
 	roles    []string // made because a policy or the like names them
 	findings []Finding
 	gone     map[int]goneEntry // what was left out while restoring
+
+	diagnosis *diagnosis // nil until the rows are there
 }
 
 // goneEntry is an entry that was left out, and how bad that is.
@@ -201,7 +203,7 @@ func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 	case hasState(err, sqlInsufficientPriv):
 		r.target.drop(e, omitPrivilege().finding(object(e)))
 	case err != nil:
-		return restoreError(ctx, e, err)
+		return r.treat(ctx, e, err)
 	}
 	return nil
 }

@@ -23,6 +23,11 @@ const (
 	sqlFeatureNotSupported  = "0A000"
 	sqlUndefinedFile        = "58P01"
 	sqlDiskFull             = "53100"
+	sqlLimitExceeded        = "54000"
+	sqlForeignKeyViolation  = "23503"
+	sqlUniqueViolation      = "23505"
+	sqlExclusionViolation   = "23P01"
+	sqlInvalidForeignKey    = "42830"
 	sqlNotInPrerequisite    = "55000"
 )
 
