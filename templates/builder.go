@@ -391,6 +391,7 @@ func (r *run) reportTables(results []loaded) {
 }
 
 func (r *run) index(ctx context.Context) (string, error) {
+	r.target.diagnosis = &diagnosis{toc: r.toc, tables: r.tables, plan: r.plan}
 	if err := r.target.postData(ctx, r.toc, r.chosen.postData, r.workers); err != nil {
 		return "", err
 	}

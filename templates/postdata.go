@@ -14,7 +14,7 @@ import (
 // only if neither needs the other and the locks that they take on tables go together; as in pg_restore, creating an
 // index shares the table with creating another one, and everything else wants its tables alone.
 func (t *target) postData(ctx context.Context, toc *archive.Archive, entries []*archive.Entry, workers int) error {
-	schedule := newSchedule(toc, entries)
+	order := newRestoreOrder(toc, entries)
 	workers = max(1, min(workers, len(entries)))
 	group, groupCtx := errgroup.WithContext(ctx)
 	work, done := make(chan *archive.Entry), make(chan *archive.Entry, workers)
@@ -23,7 +23,7 @@ func (t *target) postData(ctx context.Context, toc *archive.Archive, entries []*
 	}
 	group.Go(func() error {
 		defer close(work)
-		return schedule.run(groupCtx, work, done, workers)
+		return order.run(groupCtx, work, done, workers)
 	})
 	return group.Wait()
 }
@@ -43,8 +43,8 @@ func (t *target) postDataWorker(ctx context.Context, work <-chan *archive.Entry,
 	return nil
 }
 
-// schedule orders entries.
-type schedule struct {
+// restoreOrder says which entry can be restored next.
+type restoreOrder struct {
 	waiting  []*archive.Entry
 	pending  map[int]bool // not done yet
 	tables   map[int]bool // ids of tables and materialized views
@@ -53,8 +53,8 @@ type schedule struct {
 	inFlight int
 }
 
-func newSchedule(toc *archive.Archive, entries []*archive.Entry) *schedule {
-	s := &schedule{
+func newRestoreOrder(toc *archive.Archive, entries []*archive.Entry) *restoreOrder {
+	s := &restoreOrder{
 		waiting: slices.Clone(entries), pending: map[int]bool{}, tables: map[int]bool{}, shared: map[int]int{}, alone: map[int]bool{},
 	}
 	for _, e := range entries {
@@ -69,7 +69,7 @@ func newSchedule(toc *archive.Archive, entries []*archive.Entry) *schedule {
 }
 
 // run hands out entries until all are done.
-func (s *schedule) run(ctx context.Context, work chan<- *archive.Entry, done <-chan *archive.Entry, workers int) error {
+func (s *restoreOrder) run(ctx context.Context, work chan<- *archive.Entry, done <-chan *archive.Entry, workers int) error {
 	for len(s.waiting) > 0 || s.inFlight > 0 {
 		if at := slices.IndexFunc(s.waiting, s.ready); at >= 0 && s.inFlight < workers {
 			e := s.waiting[at]
@@ -99,7 +99,7 @@ func (s *schedule) run(ctx context.Context, work chan<- *archive.Entry, done <-c
 }
 
 // ready reports whether an entry can start now.
-func (s *schedule) ready(e *archive.Entry) bool {
+func (s *restoreOrder) ready(e *archive.Entry) bool {
 	for _, id := range e.Dependencies {
 		if id != e.ID && s.pending[id] {
 			return false
@@ -112,7 +112,7 @@ func (s *schedule) ready(e *archive.Entry) bool {
 }
 
 // lock takes (step 1) or gives back (step -1) the locks of an entry.
-func (s *schedule) lock(e *archive.Entry, step int) {
+func (s *restoreOrder) lock(e *archive.Entry, step int) {
 	for _, id := range e.Dependencies {
 		switch {
 		case !s.tables[id]:
