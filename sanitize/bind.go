@@ -79,6 +79,7 @@ type binder struct {
 	columns map[string]*boundColumn // by "schema.table.column"
 	ordered []*boundColumn
 	masker  map[string]*TableMasker
+	limits  domainLimits
 
 	usedColumns  map[*columnRule]bool
 	usedDefaults map[int]bool
@@ -94,6 +95,7 @@ func newBinder(r *Rules, tables []Table, key []byte) *binder {
 		pathsOf:      map[string][]*Table{},
 		columns:      map[string]*boundColumn{},
 		masker:       map[string]*TableMasker{},
+		limits:       domainLimits{},
 		usedColumns:  map[*columnRule]bool{},
 		usedDefaults: map[int]bool{},
 		usedTypes:    map[int]bool{},
@@ -189,13 +191,14 @@ func didYouMean(name string, known []string) string {
 
 // bindAll decides for every column of every table.
 func (b *binder) bindAll() *Plan {
-	p := &Plan{tables: b.masker}
+	b.collectLimits()
+	p := &Plan{rules: b.rules, tables: b.masker}
 	for i := range b.tables {
 		t := &b.tables[i]
 		m := &TableMasker{schema: t.Schema, name: t.Name, rows: true}
 		rule := b.rule(t)
 		if rule != nil {
-			m.rows = !rule.noRows
+			m.rows, m.where = !rule.noRows, rule.where
 		}
 		first := len(b.ordered)
 		for j := range t.Columns {
@@ -220,6 +223,20 @@ func (b *binder) bindAll() *Plan {
 		p.order = append(p.order, m)
 	}
 	return p
+}
+
+// collectLimits finds how long results in the declared domains may be.
+func (b *binder) collectLimits() {
+	for i := range b.tables {
+		t := &b.tables[i]
+		rule := b.rule(t)
+		for j := range t.Columns {
+			c := &t.Columns[j]
+			if s, _ := b.decide(t, c, rule); s != nil && !c.Generated && (rule == nil || !rule.noRows) {
+				b.limits.collect(b.rules, c.dataType(), s)
+			}
+		}
+	}
 }
 
 // decide returns the transformer for a column: from the rule of its table, else the first default whose pattern
@@ -308,7 +325,7 @@ func typeNames(c *Column) []string {
 // bindColumn fits the transformer to the column.
 func (b *binder) bindColumn(m *TableMasker, t *target, s *spec, at position) {
 	k := findKind(s.mask)
-	bound, err := b.fit(k, t, s)
+	bound, err := b.fit(t, s)
 	if err != nil {
 		hint := ""
 		var r *refusal
@@ -319,7 +336,7 @@ func (b *binder) bindColumn(m *TableMasker, t *target, s *spec, at position) {
 		return
 	}
 	column := ColumnPlan{Column: t.column.Name, Type: t.column.Type, Transformer: s.mask, Rule: b.rules.where(at)}
-	if k.keyed && k.name != "json" {
+	if k.takesDomain() {
 		column.Domain = s.domainOrDefault()
 	}
 	m.columns = append(m.columns, column)
@@ -329,18 +346,9 @@ func (b *binder) bindColumn(m *TableMasker, t *target, s *spec, at position) {
 	b.ordered = append(b.ordered, bc)
 }
 
-func (b *binder) fit(k *kind, t *target, s *spec) (binding, error) {
-	if !k.accepts(t.family) {
-		return binding{}, &refusal{
-			fmt.Sprintf("the column is %s; %s works on: %s", t.column.Type, k.name, k.familiesText()),
-			"write for example " + t.column.Name + ": " + propose(t.column).yaml(),
-		}
-	}
-	key := b.key
-	if !k.master {
-		key = deriveKey(b.key, s.mask, s.domainOrDefault())
-	}
-	bound, err := k.bind(&s.args, t, key)
+func (b *binder) fit(t *target, s *spec) (binding, error) {
+	t.limits = b.limits
+	bound, err := fitValue(b.key, t, s)
 	switch {
 	case err != nil:
 		return binding{}, err
@@ -349,7 +357,6 @@ func (b *binder) fit(k *kind, t *target, s *spec) (binding, error) {
 	case t.column.Unique && !bound.unique:
 		return binding{}, &refusal{"the column is unique and different values could get the same result", uniqueHint(t)}
 	}
-	bound.keyed = k.keyed
 	return bound, nil
 }
 
@@ -387,7 +394,7 @@ func (b *binder) checkUnused() {
 func (b *binder) checkDomains() {
 	first := map[string]domainUse{}
 	for _, c := range b.ordered {
-		uses := []domainUse{{spec: c.spec, mapping: c.binding.mapping, where: c.target.shown + " (" + c.describe() + ")"}}
+		uses := []domainUse{{spec: c.spec, mapping: c.binding.elementMapping(), where: c.target.shown + " (" + c.describe() + ")"}}
 		for _, inner := range c.binding.inner {
 			inner.where = c.target.shown + " " + inner.where
 			uses = append(uses, inner)

@@ -20,6 +20,10 @@ const (
 	familyXML       family = "xml"
 	familyTSVector  family = "tsvector"
 	familyEnum      family = "enum"
+	familyArray     family = "array" // of anything that is no text
+	familyComposite family = "composite"
+	familyRange     family = "range" // and multirange
+	familyHstore    family = "hstore"
 	familyOther     family = "other"
 )
 
@@ -27,7 +31,7 @@ const (
 // named columns may keep them.
 func (f family) freeForm() bool {
 	switch f {
-	case familyText, familyTextArray, familyJSON, familyInet, familyBytes, familyXML, familyTSVector, familyOther:
+	case familyText, familyTextArray, familyJSON, familyInet, familyBytes, familyXML, familyTSVector, familyArray, familyComposite, familyHstore, familyOther:
 		return true
 	default:
 		return false
@@ -88,6 +92,19 @@ func familyOf(c *Column) family {
 	if len(c.EnumLabels) > 0 {
 		return familyEnum
 	}
+	if c.Inner != nil {
+		switch c.Inner.Kind {
+		case TypeComposite:
+			return familyComposite
+		case TypeRange, TypeMultirange:
+			return familyRange
+		case TypeArray:
+			if familyOfType(baseType(c.Type)) != familyTextArray {
+				return familyArray
+			}
+		case TypeScalar:
+		}
+	}
 	return familyOfType(baseType(c.Type))
 }
 
@@ -119,7 +136,15 @@ func familyOfType(name string) family {
 		return familyXML
 	case "tsvector":
 		return familyTSVector
+	case "hstore":
+		return familyHstore
 	default:
+		switch {
+		case strings.HasSuffix(name, "[]"):
+			return familyArray
+		case rangeBound(name) != "":
+			return familyRange
+		}
 		return familyOther
 	}
 }
@@ -138,6 +163,8 @@ type target struct {
 	base   string
 	// limit is the greatest length of a result in characters, 0 for none.
 	limit int
+	// limits are those of the declared domains.
+	limits domainLimits
 	// fold says that the type compares without regard to case (citext), trim that trailing spaces do not count (character).
 	fold, trim bool
 }

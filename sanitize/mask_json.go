@@ -11,6 +11,7 @@ func jsonKind() kind {
 		name: "json", summary: "masks strings and numbers inside a JSON document by their paths; the structure stays",
 		params: []param{
 			{name: "default", kind: paramChoice, values: []string{"redact", "keep"}, fallback: "redact", summary: "what happens to values that no path names"},
+			{name: "keys", kind: paramChoice, values: []string{"keep", "mask"}, fallback: "keep", summary: "mask makes tokens of all keys that are not named by a path; keep only of those that do not look like a name"},
 			{name: "paths", kind: paramPaths, summary: "$, .name, [\"name\"], .*, [*] and ..name; where several match, the longest match into the document wins, then the first in the file"},
 		},
 		families: []family{familyJSON, familyText},
@@ -38,6 +39,9 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 	var inner []domainUse
 	var mapping strings.Builder
 	mapping.WriteString("json default " + a.text("default"))
+	if a.text("keys") == "mask" {
+		mapping.WriteString(" keys mask")
+	}
 	for i := range a.paths {
 		r := &a.paths[i]
 		leaf, err := bindJSONLeaf(r.spec, t, key)
@@ -48,19 +52,21 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 		inner = append(inner, domainUse{spec: r.spec, mapping: leaf.bind.mapping, where: r.path + " (" + r.spec.mask + ")"})
 		fmt.Fprintf(&mapping, " %q: %s in %q", r.path, leaf.bind.mapping, r.spec.domainOrDefault())
 	}
-	rules, redact := a.paths, a.text("default") == "redact"
+	rules, redact, maskKeys := a.paths, a.text("default") == "redact", a.text("keys") == "mask"
+	start := func(see *observation) *jsonMask {
+		m := &jsonMask{see: see, rules: rules, leaves: leaves, redact: redact, maskKeys: maskKeys, keys: newPRF(deriveKey(key, "json keys", ""), t)}
+		m.masks = make([]maskFunc, len(leaves))
+		for i := range leaves {
+			m.masks[i] = leaves[i].bind.start(see)
+		}
+		return m
+	}
 	return binding{
-		makeNested: func(see *observation) maskFunc {
-			m := &jsonMask{see: see, rules: rules, leaves: leaves, redact: redact, keys: newPRF(deriveKey(key, "json keys", ""), t)}
-			m.masks = make([]maskFunc, len(leaves))
-			for i := range leaves {
-				m.masks[i] = leaves[i].bind.start(see)
-			}
-			return m.mask
-		},
-		escape:  true,
-		mapping: mapping.String(),
-		inner:   inner,
+		makeNested: func(see *observation) maskFunc { return start(see).mask },
+		json:       start,
+		escape:     true,
+		mapping:    mapping.String(),
+		inner:      inner,
 	}, nil
 }
 
@@ -68,6 +74,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	k := findKind(s.mask)
 	inner := &target{path: t.path, column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text"}
+	inner.limit = t.limits.of(s, 0)
 	switch s.mask {
 	case "json":
 		return jsonLeaf{}, &refusal{"json inside json", "write longer paths instead"}
@@ -99,8 +106,13 @@ type jsonMask struct {
 	leaves []jsonLeaf
 	masks  []maskFunc
 	redact bool
-	keys   *prf
-	see    *observation
+	// maskKeys makes tokens of all keys that no path names, not only of those that do not look like a name.
+	maskKeys bool
+	keys     *prf
+	see      *observation
+	// visit, if not nil, is shown every place with a value: the steps to it and the rule that decides.
+	visit func(steps []string, rule int)
+	steps []string
 
 	src   []byte
 	pos   int
@@ -118,7 +130,23 @@ const ruleDefault = -1
 // mask appends the masked document. What is not JSON becomes {}.
 func (m *jsonMask) mask(dst, value []byte) []byte {
 	start := len(dst)
+	dst, ok := m.rewrite(dst, value)
+	if !ok {
+		return append(dst[:start], "{}"...)
+	}
+	return dst
+}
+
+// document reports whether value is JSON, and shows its places to visit.
+func (m *jsonMask) document(value []byte) bool {
+	_, ok := m.rewrite(nil, value)
+	return ok
+}
+
+// rewrite appends the masked document. ok is false when it is not JSON.
+func (m *jsonMask) rewrite(dst, value []byte) (out []byte, ok bool) {
 	m.src, m.pos, m.depth = value, 0, 0
+	m.steps = m.steps[:0]
 	m.positions = m.positions[:0]
 	rule := ruleDefault
 	for i := range m.rules {
@@ -128,20 +156,20 @@ func (m *jsonMask) mask(dst, value []byte) []byte {
 			rule = i
 		}
 	}
-	dst, ok := m.value(dst, 0, rule)
-	if ok {
+	if dst, ok = m.value(dst, 0, rule); ok {
 		m.space()
 	}
-	if !ok || m.pos != len(value) {
-		return append(dst[:start], "{}"...)
-	}
-	return dst
+	return dst, ok && m.pos == len(value)
 }
 
 // value masks the value at pos. ok is false when it is not JSON.
 func (m *jsonMask) value(dst []byte, base, rule int) (out []byte, ok bool) {
 	m.space()
-	switch c := m.peek(); {
+	c := m.peek()
+	if m.visit != nil && c != '{' && c != '[' {
+		m.visit(m.steps, rule)
+	}
+	switch {
 	case c == '{' || c == '[':
 		m.depth++
 		defer func() { m.depth-- }()
@@ -182,6 +210,9 @@ func (m *jsonMask) object(dst []byte, base, rule int) (out []byte, ok bool) {
 			return dst, false
 		}
 		childBase, childRule := m.enter(base, rule, m.text)
+		if m.visit != nil {
+			m.steps = append(m.steps, jsonStep(m.text))
+		}
 		dst = m.key(dst, rule, childRule)
 		m.space()
 		if m.peek() != ':' {
@@ -193,6 +224,7 @@ func (m *jsonMask) object(dst []byte, base, rule int) (out []byte, ok bool) {
 			return dst, false
 		}
 		m.positions = m.positions[:childBase]
+		m.steps = m.steps[:max(len(m.steps)-1, 0)]
 		m.space()
 		switch m.peek() {
 		case ',':
@@ -216,6 +248,9 @@ func (m *jsonMask) array(dst []byte, base, rule int) (out []byte, ok bool) {
 		return append(dst, ']'), true
 	}
 	childBase, childRule := m.enter(base, rule, nil)
+	if m.visit != nil {
+		m.steps = append(m.steps, "[*]")
+	}
 	for {
 		if dst, ok = m.value(dst, childBase, childRule); !ok {
 			return dst, false
@@ -228,6 +263,7 @@ func (m *jsonMask) array(dst []byte, base, rule int) (out []byte, ok bool) {
 		case ']':
 			m.pos++
 			m.positions = m.positions[:childBase]
+			m.steps = m.steps[:max(len(m.steps)-1, 0)]
 			return append(dst, ']'), true
 		default:
 			return dst, false
@@ -247,7 +283,7 @@ func (m *jsonMask) keeps(rule int) bool {
 // ("ada@example.com", "4915112345678"): they are data and become tokens, unless values here are kept, or a path names them.
 func (m *jsonMask) key(dst []byte, rule, childRule int) []byte {
 	named := childRule != rule && childRule != ruleDefault && m.lastName(childRule)
-	if m.keeps(rule) || named || identifier(m.text) {
+	if named || len(m.text) == 0 || !m.maskKeys && (m.keeps(rule) || identifier(m.text)) {
 		return appendJSONString(dst, m.text)
 	}
 	m.see.original(m.text)

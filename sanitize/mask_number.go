@@ -301,6 +301,7 @@ func dateShiftKind() kind {
 					return m.mask
 				},
 				unique:  constant,
+				ordered: constant,
 				mapping: fmt.Sprintf("date_shift %d %s %s", days, a.text("by"), t.base),
 			}, nil
 		},

@@ -125,14 +125,12 @@ func redactKind() kind {
 	return kind{
 		name:     "redact",
 		summary:  "replaces every character with x; white space, line breaks and the length in characters stay",
-		families: []family{familyText, familyTextArray, familyJSON, familyBytes, familyXML, familyTSVector},
+		families: []family{familyText, familyJSON, familyBytes, familyXML, familyTSVector},
 		master:   true,
 		bind: func(_ *arguments, t *target, key []byte) (binding, error) {
 			switch t.family {
 			case familyJSON:
 				return bindJSON(&arguments{params: jsonKind().params, values: map[string]string{"default": "redact"}}, t, key)
-			case familyTextArray:
-				return binding{make: func() maskFunc { return redactArray }, escape: true, mapping: "redact array"}, nil
 			case familyBytes:
 				return binding{make: func() maskFunc { return redactBytes }, escape: true, mapping: "redact bytea"}, nil
 			default:
@@ -163,56 +161,6 @@ func redactText(dst, value []byte) []byte {
 	return dst
 }
 
-// redactArray redacts the elements of an array in PostgreSQL's text form and keeps its shape: braces, commas, quotes,
-// bounds and NULL elements (PostgreSQL 18 docs, 8.15.6).
-func redactArray(dst, value []byte) []byte {
-	i := 0
-	// Bounds, "[2:4]={…}", come before the first brace and hold no data.
-	for i < len(value) && value[i] != '{' {
-		if c := value[i]; c != '[' && c != ']' && c != ':' && c != '=' && c != '-' && (c < '0' || c > '9') {
-			return append(dst, "{}"...) // not an array
-		}
-		dst = append(dst, value[i])
-		i++
-	}
-	for i < len(value) {
-		switch c := value[i]; c {
-		case '{', '}', ',':
-			dst = append(dst, c)
-			i++
-		case '"':
-			dst, i = redactQuoted(dst, value, i)
-		default:
-			end := i
-			for end < len(value) && value[end] != ',' && value[end] != '}' && value[end] != '{' {
-				end++
-			}
-			if string(value[i:end]) == "NULL" {
-				dst = append(dst, "NULL"...)
-			} else {
-				dst = redactText(dst, value[i:end])
-			}
-			i = end
-		}
-	}
-	return dst
-}
-
-// redactQuoted redacts the quoted element that starts at i and returns the index after it.
-func redactQuoted(dst, value []byte, i int) (out []byte, next int) {
-	dst = append(dst, '"')
-	i++
-	for i < len(value) && value[i] != '"' {
-		if value[i] == '\\' && i+1 < len(value) {
-			i++
-		}
-		_, size := utf8.DecodeRune(value[i:])
-		dst = redactText(dst, value[i:i+size])
-		i += size
-	}
-	return append(dst, '"'), i + 1
-}
-
 // redactBytes keeps the number of bytes of a bytea in hex form ("\x0a1b") and sets all of them to zero. What is not in
 // hex form becomes empty.
 func redactBytes(dst, value []byte) []byte {
@@ -233,13 +181,13 @@ const uniqueBits = 50
 func tokenKind() kind {
 	return kind{
 		name:    "token",
-		summary: "a keyed token that says nothing about the value; for uuid columns a UUID",
+		summary: "a keyed token that says nothing about the value; for uuid columns a UUID, for bytea 16 bytes",
 		params: []param{
 			{name: "format", kind: paramChoice, values: []string{"base32", "hex"}, fallback: "base32", summary: "the digits"},
 			{name: "length", kind: paramInt, least: 1, most: maxHex, summary: "digits; without it 24 for base32 and 32 for hex, or what fits"},
 			{name: "prefix", kind: paramText, summary: "put in front of the digits"},
 		},
-		families: []family{familyText, familyUUID},
+		families: []family{familyText, familyUUID, familyBytes},
 		keyed:    true, unique: true,
 		bind: bindToken,
 	}
@@ -253,6 +201,9 @@ func bindToken(a *arguments, t *target, key []byte) (binding, error) {
 			}
 		}
 		return binding{make: func() maskFunc { return uuidMask(newPRF(key, t)) }, unique: true, mapping: "token uuid"}, nil
+	}
+	if t.family == familyBytes {
+		return bindTokenBytes(a, t, key)
 	}
 	isHex := a.text("format") == "hex"
 	prefix := a.text("prefix")
@@ -277,6 +228,26 @@ func bindToken(a *arguments, t *target, key []byte) (binding, error) {
 		make:    func() maskFunc { return tokenMask(newPRF(key, t), prefix, length, isHex) },
 		unique:  length*bits >= uniqueBits,
 		mapping: fmt.Sprintf("token %s %d %q %s", a.text("format"), length, prefix, t.equality()),
+	}, nil
+}
+
+// bindTokenBytes makes bytes: 16, or half of length.
+func bindTokenBytes(a *arguments, t *target, key []byte) (binding, error) {
+	digits := maxHex / 2
+	switch {
+	case a.has("prefix") || a.has("format"):
+		return binding{}, &refusal{"a bytea column takes no prefix and no format", "remove them"}
+	case a.has("length"):
+		digits = a.number("length")
+	}
+	if digits%2 == 1 {
+		return binding{}, &refusal{"length counts hexadecimal digits, two for each byte", "give an even length"}
+	}
+	return binding{
+		make:    func() maskFunc { return tokenMask(newPRF(key, t), `\x`, digits, true) },
+		escape:  true,
+		unique:  digits*4 >= uniqueBits,
+		mapping: fmt.Sprintf("token bytea %d", digits),
 	}, nil
 }
 

@@ -15,6 +15,7 @@ const (
 	paramText                    // any scalar, as it is written
 	paramBool
 	paramPaths // a mapping of JSON paths to transformers
+	paramSpecs // a mapping of names to transformers
 )
 
 // param declares one parameter of a transformer.
@@ -37,6 +38,8 @@ func (p *param) describe() string {
 		return "true|false"
 	case paramPaths:
 		return "a mapping of JSON paths to transformers"
+	case paramSpecs:
+		return "a mapping of names to transformers"
 	default:
 		return "a text"
 	}
@@ -53,7 +56,7 @@ func (p *param) check(value string) string {
 		ok = err == nil && p.least <= n && n <= p.most
 	case paramBool:
 		ok = value == "true" || value == "false"
-	case paramPaths:
+	case paramPaths, paramSpecs:
 		ok = false
 	case paramText:
 	}
@@ -68,12 +71,20 @@ type arguments struct {
 	params []param
 	values map[string]string
 	paths  []jsonRule
+	specs  []namedSpec // of the one parameter that is a paramSpecs
 }
 
 // has reports whether the parameter was given.
 func (a *arguments) has(name string) bool {
-	_, ok := a.values[name]
-	return ok
+	if _, ok := a.values[name]; ok {
+		return true
+	}
+	for i := range a.params {
+		if p := &a.params[i]; p.name == name {
+			return p.kind == paramPaths && len(a.paths) > 0 || p.kind == paramSpecs && len(a.specs) > 0
+		}
+	}
+	return false
 }
 
 // text returns the parameter's value, or its fallback.

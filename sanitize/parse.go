@@ -194,7 +194,7 @@ func (p *ruleParser) root(n ast.Node) error {
 		return err
 	}
 	version := false
-	for _, e := range entries {
+	for _, e := range domainsFirst(entries) {
 		switch e.key {
 		case "version":
 			version = true
@@ -205,6 +205,8 @@ func (p *ruleParser) root(n ast.Node) error {
 			if text != rulesVersion {
 				return errorAt(positionOf(e.value), "version must be %s", rulesVersion)
 			}
+		case "domains":
+			err = p.domains(e.value)
 		case "tables":
 			err = p.tables(e.value)
 		case "defaults":
@@ -212,7 +214,7 @@ func (p *ruleParser) root(n ast.Node) error {
 		case "types":
 			err = p.types(e.value)
 		default:
-			err = unknown(e.at, "key", e.key, []string{"version", "tables", "defaults", "types"})
+			err = unknown(e.at, "key", e.key, []string{"version", "domains", "tables", "defaults", "types"})
 		}
 		if err != nil {
 			return err
@@ -221,7 +223,7 @@ func (p *ruleParser) root(n ast.Node) error {
 	if !version {
 		return &ruleError{at: position{1, 1}, message: "version is missing", hint: "start the file with: version: " + rulesVersion}
 	}
-	return nil
+	return p.unusedDomains()
 }
 
 func (p *ruleParser) tables(n ast.Node) error {
@@ -243,10 +245,13 @@ func (p *ruleParser) tables(n ast.Node) error {
 				return err
 			}
 		}
+		if rule.noRows && rule.where != "" {
+			return errorAt(e.at, "table %s has rows and truncate", e.key)
+		}
 		if rule.noRows && len(rule.columns) > 0 {
 			return errorAt(e.at, "table %s has rows: none and columns; with no rows there is nothing to mask", e.key)
 		}
-		if !rule.noRows && len(rule.columns) == 0 {
+		if !rule.noRows && len(rule.columns) == 0 && rule.where == "" {
 			return errorAt(e.at, "table %s says nothing; give columns, or rows: none", e.key)
 		}
 		p.rules.tables = append(p.rules.tables, rule)
@@ -257,12 +262,14 @@ func (p *ruleParser) tables(n ast.Node) error {
 func (p *ruleParser) tableField(rule *tableRule, f entry) error {
 	switch f.key {
 	case "rows":
-		text, err := p.scalar(f.value, "rows")
+		return p.rows(rule, f.value)
+	case "truncate":
+		text, err := p.scalar(f.value, "truncate")
 		if err != nil {
 			return err
 		}
-		if text != "none" {
-			return errorAt(positionOf(f.value), "rows must be none; without it all rows are taken")
+		if text != "true" {
+			return errorAt(positionOf(f.value), "truncate must be true; without it all rows are taken")
 		}
 		rule.noRows = true
 		return nil
@@ -280,8 +287,49 @@ func (p *ruleParser) tableField(rule *tableRule, f entry) error {
 		}
 		return nil
 	default:
-		return unknown(f.at, "key", f.key, []string{"columns", "rows"})
+		return unknown(f.at, "key", f.key, []string{"columns", "rows", "truncate"})
 	}
+}
+
+// rows reads which rows of a table are taken: none, those where a condition holds, or all but those that drop names.
+func (p *ruleParser) rows(rule *tableRule, n ast.Node) error {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		text, err := p.scalar(n, "rows")
+		if err != nil {
+			return err
+		}
+		if text != "none" {
+			return errorAt(positionOf(n), "rows must be none, {where: condition} or {drop: condition}; without it all rows are taken")
+		}
+		rule.noRows = true
+		return nil
+	}
+	entries, err := p.mapping(n, "rows")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.key != "where" && e.key != "drop" {
+			return unknown(e.at, "key", e.key, []string{"where", "drop"})
+		}
+		condition, err := p.scalar(e.value, e.key)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(condition) == "" || strings.ContainsRune(condition, 0) {
+			return errorAt(positionOf(e.value), "%s must be a condition in SQL over the columns of the table", e.key)
+		}
+		if rule.where != "" {
+			return errorAt(e.at, "rows has where and drop; write one condition")
+		}
+		rule.where = condition
+		if e.key == "drop" {
+			rule.where = "(" + condition + ") IS NOT TRUE"
+		}
+	}
+	return nil
 }
 
 func (p *ruleParser) defaults(n ast.Node) error {

@@ -39,10 +39,24 @@ func (p *ruleParser) specFields(entries []entry, at position, others []string) (
 		rest := append(append([]entry{}, entries[:i]...), entries[i+1:]...)
 		return p.use(name, positionOf(e.value), rest, append(others, "mask"))
 	}
+	for _, e := range entries {
+		if e.key == "domain" && len(entries) == 1 {
+			return p.useDomain(e, at)
+		}
+	}
 	known := append(append([]string{}, others...), "mask", "domain")
 	for _, e := range entries {
 		if e.key != "domain" && suggest(e.key, known) != "" {
 			return nil, unknown(e.at, "key", e.key, known)
+		}
+	}
+	for _, e := range entries {
+		if e.key != "domain" {
+			continue
+		}
+		name, _ := p.scalar(e.value, "domain")
+		if d := p.rules.declared(name); d != nil {
+			return nil, &ruleError{at: at, message: "the parameters of domain " + name + " stand where it is declared, " + p.rules.where(d.at), hint: "write {domain: " + yamlKey(name) + "} alone"}
 		}
 	}
 	return nil, &ruleError{at: at, message: "mask is missing", hint: "write for example {mask: email, domain: customer_email}"}
@@ -71,6 +85,9 @@ func (p *ruleParser) use(name string, at position, entries []entry, others []str
 			return nil, errorAt(at, "%s needs %s: %s", name, param.name, param.describe())
 		}
 	}
+	if err := p.checkDeclared(s); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -78,7 +95,7 @@ func (p *ruleParser) use(name string, at position, entries []entry, others []str
 const maxDomainLength = 100
 
 func (p *ruleParser) domain(s *spec, k *kind, e entry) error {
-	if !k.keyed || k.name == "json" {
+	if !k.takesDomain() {
 		return errorAt(e.at, "%s takes no domain", k.name)
 	}
 	text, err := p.scalar(e.value, "domain")
@@ -94,7 +111,7 @@ func (p *ruleParser) domain(s *spec, k *kind, e entry) error {
 
 func (p *ruleParser) argument(s *spec, k *kind, e entry, others []string) error {
 	known := append([]string{}, others...)
-	if k.keyed && k.name != "json" {
+	if k.takesDomain() {
 		known = append(known, "domain")
 	}
 	for i := range k.params {
@@ -105,6 +122,9 @@ func (p *ruleParser) argument(s *spec, k *kind, e entry, others []string) error 
 		}
 		if declared.kind == paramPaths {
 			return p.paths(s, e)
+		}
+		if declared.kind == paramSpecs {
+			return p.specs(s, e)
 		}
 		text, err := p.scalar(e.value, e.key)
 		if err != nil {
@@ -140,6 +160,22 @@ func (p *ruleParser) paths(s *spec, e entry) error {
 			return errorAt(path.at, "path %q: json inside json; write longer paths instead", path.key)
 		}
 		s.args.paths = append(s.args.paths, jsonRule{path: path.key, segs: segs, spec: inner})
+	}
+	return nil
+}
+
+// specs reads a mapping of fields or keys to transformers.
+func (p *ruleParser) specs(s *spec, e entry) error {
+	entries, err := p.mapping(e.value, e.key)
+	if err != nil {
+		return err
+	}
+	for _, one := range entries {
+		inner, err := p.spec(one.value)
+		if err != nil {
+			return err
+		}
+		s.args.specs = append(s.args.specs, namedSpec{name: one.key, at: one.at, spec: inner})
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 // Plan is rules bound to the tables of one source under one key: what happens to every column. It is immutable and
 // may be used by many goroutines.
 type Plan struct {
+	rules  *Rules
 	tables map[string]*TableMasker
 	order  []*TableMasker
 }
@@ -18,7 +19,8 @@ func (p *Plan) Table(schema, name string) *TableMasker { return p.tables[schema+
 type TableCoverage struct {
 	Schema  string       `json:"schema"`
 	Table   string       `json:"table"`
-	Rows    bool         `json:"rows"` // false: structure only
+	Rows    bool         `json:"rows"`            // false: structure only
+	Where   string       `json:"where,omitempty"` // the condition of the rows that are taken
 	Columns []ColumnPlan `json:"columns,omitempty"`
 }
 
@@ -37,7 +39,7 @@ type ColumnPlan struct {
 func (p *Plan) Coverage() []TableCoverage {
 	out := make([]TableCoverage, 0, len(p.order))
 	for _, t := range p.order {
-		out = append(out, TableCoverage{Schema: t.schema, Table: t.name, Rows: t.rows, Columns: t.Columns()})
+		out = append(out, TableCoverage{Schema: t.schema, Table: t.name, Rows: t.rows, Where: t.where, Columns: t.Columns()})
 	}
 	return out
 }
@@ -46,6 +48,7 @@ func (p *Plan) Coverage() []TableCoverage {
 type TableMasker struct {
 	schema, name string
 	rows         bool
+	where        string
 	// columns and bound describe the columns that COPY sends, in that order; empty when rows is false.
 	columns []ColumnPlan
 	bound   []binding
@@ -56,6 +59,9 @@ func (t *TableMasker) path() string { return t.schema + "." + t.name }
 
 // Rows reports whether the table's rows are taken over; false means structure only ("rows: none").
 func (t *TableMasker) Rows() bool { return t.rows }
+
+// Where returns the condition, in SQL over the columns of the table, that holds for the rows that are taken; "" for all.
+func (t *TableMasker) Where() string { return t.where }
 
 // Passthrough reports whether every column is kept as it is, so that copying the rows without a Writer gives the same
 // bytes.

@@ -77,6 +77,11 @@ func proposeByType(t *target) proposal {
 			return orNull(c)
 		}
 		return proposal{mask: "redact", unsure: true}
+	case familyHstore:
+		if c.Unique {
+			return orNull(c)
+		}
+		return proposal{mask: "hstore", unsure: true}
 	default:
 		return orNull(c)
 	}

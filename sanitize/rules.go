@@ -5,6 +5,7 @@ import "fmt"
 // Rules is a parsed rules file. It knows nothing of any database until Plan.
 type Rules struct {
 	name     string
+	domains  []domainRule
 	tables   []tableRule
 	defaults []patternRule
 	types    []typeRule
@@ -18,6 +19,7 @@ type tableRule struct {
 	name    string // "schema.table"
 	at      position
 	noRows  bool
+	where   string // the condition of rows that are taken, "" for all
 	columns []columnRule
 }
 

@@ -21,6 +21,9 @@ type Column struct {
 	Generated  bool // GENERATED ALWAYS AS (…) STORED or VIRTUAL; identity columns are not
 	PrimaryKey bool // a part of the primary key
 	Unique     bool // alone in a unique index or primary key, partial or not
+	// Inner says what arrays, composites, ranges and multiranges are made of; nil for all other types, and where the name
+	// in Type says it (arrays of built-in types, built-in ranges).
+	Inner *DataType
 	// PartitionKey says that the column is used in the partition key of its table or of an ancestor.
 	PartitionKey bool
 	// MaxLength is n of character varying(n) and character(n), in characters; 0 means no limit.

@@ -13,6 +13,10 @@ type Transformer struct {
 	Keyed bool `json:"keyed"`
 	// Unique says that different values get different results, so that it may be used on unique columns.
 	Unique bool `json:"unique"`
+	// Deterministic says that equal values get equal results in every build with the same key.
+	Deterministic bool `json:"deterministic"`
+	// Disjoint says that results practically never equal a value that a source can hold.
+	Disjoint bool `json:"disjoint"`
 }
 
 // Parameter describes one parameter of a transformer.
@@ -28,7 +32,7 @@ func Transformers() []Transformer {
 	kinds := catalogue()
 	out := make([]Transformer, len(kinds))
 	for i, k := range kinds {
-		out[i] = Transformer{Name: k.name, Summary: k.summary, Keyed: k.keyed, Unique: k.unique}
+		out[i] = Transformer{Name: k.name, Summary: k.summary, Keyed: k.keyed, Unique: k.unique, Deterministic: !k.random, Disjoint: k.disjoint}
 		for _, f := range k.families {
 			out[i].Types = append(out[i].Types, string(f))
 		}
@@ -61,8 +65,12 @@ type binding struct {
 	// mapping identifies what is done to a value, apart from the domain: two columns with equal mappings and domains
 	// give equal results for equal values.
 	mapping string
+	// element is the mapping of what is inside of the values where the domain is about that, else "".
+	element string
 	// makeNested takes the place of make for transformers that mask what is inside of a value, and let see know of it.
 	makeNested func(see *observation) maskFunc
+	// json, of the json transformer only, is makeNested for those who look at documents.
+	json func(see *observation) *jsonMask
 	// makeRow takes the place of make for transformers that read other columns of the row: its maskFunc is called when the
 	// row is known, and with replaceNull also for NULL (value is nil) and for empty texts. Such a column belongs to no
 	// foreign key unless its mapping says what it reads.
@@ -78,6 +86,8 @@ type binding struct {
 	keyed bool
 	// inner are the uses of transformers inside of this one.
 	inner []domainUse
+	// result is what all results have in common.
+	result promise
 }
 
 // start returns a new maskFunc; nil for keep, constants and transformers that need the row.
@@ -105,6 +115,12 @@ type kind struct {
 	params        []param
 	families      []family // nil: any
 	keyed, unique bool
+	// disjoint says that results practically never equal a value that the column, or another one of its kind, can hold by
+	// nature: what stands in a result was never in the source. It is false for dictionaries (a drawn name may be the name of
+	// somebody else), for small domains and where values of the source stay.
+	disjoint bool
+	// random says that results do not follow from key, domain and value alone.
+	random bool
 	// master says that bind gets the masking key itself, to derive several keys from it, instead of the key derived for
 	// the transformer and the domain.
 	master bool
@@ -122,7 +138,9 @@ func catalogue() []kind {
 	kinds := []kind{keepKind(), nullKind(), staticKind(), redactKind(), tokenKind()}
 	kinds = append(kinds, emailKind(), usernameKind(), personNameKind(), companyKind(), phoneKind())
 	kinds = append(kinds, streetAddressKind(), cityKind(), postcodeKind(), urlKind())
-	return append(kinds, inetKind(), numberKind(), dateShiftKind(), jsonKind())
+	kinds = append(kinds, inetKind(), numberKind(), dateShiftKind())
+	kinds = append(kinds, fpeKind(), cardKind(), ibanKind(), nationalIDKind())
+	return append(kinds, jsonKind(), compositeKind(), hstoreKind(), enumLabelKind())
 }
 
 // findKind returns the transformer of that name, or nil.
