@@ -24,7 +24,7 @@ func Parse(name string, data []byte) (*Rules, error) {
 	if len(data) > maxRulesBytes {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "%s: larger than %d bytes", name, maxRulesBytes)
 	}
-	p := &ruleParser{rules: &Rules{name: name}}
+	p := &ruleParser{rules: &Rules{name: name, sum: sumOf(data)}}
 	root, err := p.document(data)
 	if err == nil {
 		err = p.root(root)
@@ -213,8 +213,12 @@ func (p *ruleParser) root(n ast.Node) error {
 			err = p.defaults(e.value)
 		case "types":
 			err = p.types(e.value)
+		case "proof":
+			err = p.parseProof(e.value)
+		case "quasi_identifiers":
+			err = p.quasiIdentifiers(e.value)
 		default:
-			err = unknown(e.at, "key", e.key, []string{"version", "domains", "tables", "defaults", "types"})
+			err = unknown(e.at, "key", e.key, []string{"version", "domains", "tables", "defaults", "types", "proof", "quasi_identifiers"})
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,9 @@
 package sanitize
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // Rules is a parsed rules file. It knows nothing of any database until Plan.
 type Rules struct {
@@ -9,6 +12,8 @@ type Rules struct {
 	tables   []tableRule
 	defaults []patternRule
 	types    []typeRule
+	proof    ProofRules
+	sum      [sha256.Size]byte // of the file
 }
 
 // position is a place in the rules file, both numbers from 1; columns count characters.

@@ -1,0 +1,172 @@
+package proof
+
+import (
+	"bytes"
+
+	"github.com/mayflydb/mayfly/sanitize"
+)
+
+// Observer is a sanitize.Observer of one stream of one table. One goroutine uses it; Close hands over what it has.
+type Observer struct {
+	recorder *Recorder
+	hash     hasher
+	columns  []observed // by the position in the stream; nil recorder number for kept ones
+	recent   [recentSize]recent
+	made     []Fingerprint // results of transformers that may be somebody's original
+}
+
+// recentSize is the size of the memory for values that were just written: a column with few values fills no file.
+const recentSize = 4096
+
+type recent struct {
+	print  Fingerprint
+	column uint32
+}
+
+// observed is a masked column of the stream.
+type observed struct {
+	masked   bool
+	constant bool
+	class    Class
+	number   uint32
+	splits   bool // values may have parts
+	prints   []Fingerprint
+	original []byte // of the current row
+	counts   Column
+	sample   sample
+}
+
+// Table returns the observer of a stream of a table whose columns have that plan, in the order of the stream.
+func (r *Recorder) Table(schema, table string, plan []sanitize.ColumnPlan) *Observer {
+	o := &Observer{recorder: r, hash: hasher{key: r.key}, columns: make([]observed, len(plan))}
+	masked := 0
+	for _, c := range plan {
+		if c.Transformer != "keep" {
+			masked++
+		}
+	}
+	capacity := max(16, min(4096, observerBytes/fingerprintBytes/max(1, masked)))
+	for i, c := range plan {
+		if c.Transformer == "keep" {
+			continue
+		}
+		o.columns[i] = observed{
+			masked: true, constant: c.Transformer == "static", class: ClassOf(c.Transformer), number: r.register(schema, table, c), splits: splits(c.Type),
+			prints: make([]Fingerprint, 0, capacity), counts: Column{seen: &distinct{}},
+		}
+	}
+	return o
+}
+
+// Original implements sanitize.Observer.
+func (o *Observer) Original(column int, value []byte) {
+	c := &o.columns[column]
+	if !c.masked {
+		return
+	}
+	c.counts.Values++
+	c.original = append(c.original[:0], value...)
+	value = trim(value)
+	f, provable := classify(value)
+	print := o.hash.of(value, f)
+	c.counts.seen.add(print.High)
+	if provable {
+		c.counts.Provable++
+		o.record(c, print, value)
+	}
+	if c.splits && structured(value) {
+		leaves(value, func(leaf []byte) {
+			if f, provable := classify(leaf); provable {
+				o.record(c, o.hash.of(leaf, f), leaf)
+			}
+		})
+	}
+}
+
+// record writes a fingerprint that was not written just now.
+func (o *Observer) record(c *observed, print Fingerprint, value []byte) {
+	if o.seen(print, c.number) {
+		return
+	}
+	if c.sample.wants(print.High) {
+		c.sample.add(c.number, print.High, value)
+	}
+	c.prints = append(c.prints, print)
+	if len(c.prints) == cap(c.prints) {
+		o.recorder.flush(c.number, c.prints)
+		c.prints = c.prints[:0]
+	}
+}
+
+// seen reports whether a fingerprint of a column was written just now, and takes it for written from here on.
+func (o *Observer) seen(print Fingerprint, column uint32) bool {
+	slot := &o.recent[(print.High^uint64(column)*0x9e3779b1)%recentSize]
+	if *slot == (recent{print, column}) {
+		return true
+	}
+	*slot = recent{print, column}
+	return false
+}
+
+// Result implements sanitize.Observer. What a transformer of ClassShared makes is no evidence where it is found, even if
+// it is somebody's original. An original that it did not change is.
+func (o *Observer) Result(column int, value []byte) {
+	c := &o.columns[column]
+	if !c.masked {
+		return
+	}
+	unchanged := bytes.Equal(c.original, value)
+	if unchanged {
+		c.counts.Unchanged++
+	}
+	value = trim(value)
+	if unchanged && !c.constant {
+		if _, provable := classify(value); provable {
+			c.counts.UnchangedProvable++
+		}
+		return
+	}
+	if c.class == ClassOwn {
+		return
+	}
+	f, provable := classify(value)
+	if !provable {
+		return
+	}
+	if print := o.hash.of(value, f); !o.seen(print, madeBlock) {
+		if o.made = append(o.made, print); len(o.made) == madeBuffer {
+			o.recorder.flush(madeBlock, o.made)
+			o.made = o.made[:0]
+		}
+	}
+}
+
+// madeBuffer is the number of fingerprints of results that are written at once.
+const madeBuffer = 4096
+
+// Close hands what was seen to the recorder.
+func (o *Observer) Close() {
+	o.recorder.flush(madeBlock, o.made)
+	o.made = nil
+	for i := range o.columns {
+		c := &o.columns[i]
+		if !c.masked {
+			continue
+		}
+		o.recorder.flush(c.number, c.prints)
+		c.prints = nil
+		o.recorder.merge(c)
+	}
+}
+
+func (r *Recorder) merge(c *observed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	into := r.columns[c.number]
+	into.Values += c.counts.Values
+	into.Provable += c.counts.Provable
+	into.Unchanged += c.counts.Unchanged
+	into.UnchangedProvable += c.counts.UnchangedProvable
+	into.seen.merge(c.counts.seen)
+	r.sample = mergeSamples(r.sample, &c.sample)
+}
