@@ -18,7 +18,7 @@ func (m *arrayMask) mask(dst, value []byte) []byte {
 	if value[0] == '[' {
 		// Bounds, "[2:4][0:1]=", hold no data.
 		end := bytes.IndexByte(value, '=')
-		if end < 0 || len(bytes.Trim(value[:end], "[]:-+0123456789")) > 0 {
+		if end < 1 || value[end-1] != ']' || len(bytes.Trim(value[:end], "[]:-+0123456789")) > 0 {
 			return append(dst, emptyArray...)
 		}
 		i = end + 1

@@ -218,6 +218,8 @@ func (b *binder) bindAll() *Plan {
 		}
 		if bound := b.ordered[first:]; len(bound) == len(m.bound) {
 			b.planRows(t, m, bound)
+			b.checkUniques(t, bound)
+			b.addProbes(p, t, bound)
 		}
 		b.masker[tablePath(t)] = m
 		p.order = append(p.order, m)

@@ -10,6 +10,7 @@ type Plan struct {
 	rules  *Rules
 	tables map[string]*TableMasker
 	order  []*TableMasker
+	probes []Probe
 }
 
 // Table returns the masker of a table, or nil when the plan has no such table.

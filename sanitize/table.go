@@ -9,6 +9,33 @@ type Table struct {
 	// Columns in the order in which COPY sends them. Generated columns, which COPY does not send, may be among them,
 	// flagged; their positions are skipped.
 	Columns []Column
+	// Uniques are its unique indexes and exclusion constraints, primary key included.
+	Uniques []Unique
+	// Checks are its CHECK constraints that hold for all rows.
+	Checks []Check
+}
+
+// Unique is a unique index or an exclusion constraint.
+type Unique struct {
+	Name string
+	// Columns are the key columns, and those that its expressions use.
+	Columns []string
+	// Expression says that a part of the key is an expression.
+	Expression bool
+	// Predicate are the columns in the condition of a partial index.
+	Predicate []string
+	// NullsNotDistinct says that two NULLs count as equal; in a primary key there are none.
+	NullsNotDistinct bool
+	// Exclusion says that it is an exclusion constraint.
+	Exclusion bool
+}
+
+// Check is a CHECK constraint.
+type Check struct {
+	Name string
+	// Expression is what pg_get_expr prints: SQL over the table's columns, unqualified.
+	Expression string
+	Columns    []string // that the expression uses
 }
 
 // Column is what Plan needs to know of one column.
@@ -28,6 +55,10 @@ type Column struct {
 	PartitionKey bool
 	// MaxLength is n of character varying(n) and character(n), in characters; 0 means no limit.
 	MaxLength int
+	// Domain is the name of the column's type, as format_type prints it, where that is a domain with CHECK constraints,
+	// else ""; DomainChecks are their expressions, over VALUE.
+	Domain       string
+	DomainChecks []string
 	// EnumLabels are the labels of an enum type in their order, else nil.
 	EnumLabels []string
 	// References names the columns, as "schema.table.column", that this one points at by foreign keys.
