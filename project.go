@@ -28,7 +28,9 @@ type TemplateSettings struct {
 	Jitter time.Duration
 	// MaxAge is how old the newest template may be before people are warned. 0 means never.
 	MaxAge time.Duration
-	Hooks  HookSettings
+	// DiskEstimate is how many bytes a template takes in the pool, for those who know better than the estimate. 0 means to estimate.
+	DiskEstimate int64
+	Hooks        HookSettings
 	// RefuseFindings is the least severity of a finding with which a template is not promoted: "error", "warning", "info", or
 	// "none" for never. "" means "error".
 	RefuseFindings string

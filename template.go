@@ -40,8 +40,8 @@ type Template struct {
 	// why. Nil for neither.
 	Cancelled  *Mark
 	RolledBack *Mark
-	CreatedAt time.Time
-	ReadyAt   *time.Time
+	CreatedAt  time.Time
+	ReadyAt    *time.Time
 }
 
 // TemplateCause is why a template was built.

@@ -164,6 +164,28 @@ func (c *Client) BuildTemplate(ctx context.Context, project string) (*Template, 
 	return &t, c.call(ctx, http.MethodPost, "/projects/"+url.PathEscape(project)+"/templates", nil, nil, &t)
 }
 
+// CancelBuild asks for a template's build to be stopped and returns at once; FollowTemplate tells when it has.
+func (c *Client) CancelBuild(ctx context.Context, id, reason string) (*Template, error) {
+	var t Template
+	return &t, c.call(ctx, http.MethodPost, "/templates/"+url.PathEscape(id)+"/cancel", nil, Reason{Reason: reason}, &t)
+}
+
+// RollBackTemplates makes an older template of a project the one that new previews use.
+func (c *Client) RollBackTemplates(ctx context.Context, project string, r RollBack) (*RolledBack, error) {
+	var out RolledBack
+	return &out, c.call(ctx, http.MethodPost, "/projects/"+url.PathEscape(project)+"/templates/rollback", nil, r, &out)
+}
+
+// RemoveTemplate deletes a template that no preview uses; the current one only with force.
+func (c *Client) RemoveTemplate(ctx context.Context, id string, force bool) (*Template, error) {
+	query := url.Values{}
+	if force {
+		query.Set("force", "true")
+	}
+	var t Template
+	return &t, c.call(ctx, http.MethodDelete, "/templates/"+url.PathEscape(id), query, nil, &t)
+}
+
 // Template returns a template with its timeline and its report.
 func (c *Client) Template(ctx context.Context, id string) (*Template, error) {
 	var t Template

@@ -3,6 +3,8 @@ package client
 import (
 	"encoding/json"
 	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
 )
 
 // Preview is a preview as the API shows it. It never has a credential in it.
@@ -116,6 +118,15 @@ type Template struct {
 	Failure   *Failure   `json:"failure,omitempty"`
 	CreatedAt time.Time  `json:"created_at"`
 	ReadyAt   *time.Time `json:"ready_at,omitempty"`
+	// Current says that new previews are clones of this one, TooOld that it is also older than the project's templates.max_age.
+	Current bool `json:"current,omitempty"`
+	TooOld  bool `json:"too_old,omitempty"`
+	// Cause is why it was built: request, schedule, or catch_up for a schedule that was missed. RequestedBy is who asked.
+	Cause       string `json:"cause,omitempty" jsonschema:"enum=request,enum=schedule,enum=catch_up"`
+	RequestedBy string `json:"requested_by,omitempty"`
+	// Cancelled says who stopped its build; RolledBack who took it out of use, and why.
+	Cancelled  *Mark `json:"cancelled,omitempty"`
+	RolledBack *Mark `json:"rolled_back,omitempty"`
 	// Progress is there while it is being built.
 	Progress *Progress `json:"progress,omitempty"`
 	// Steps and Report are left out of lists.
@@ -124,20 +135,48 @@ type Template struct {
 }
 
 // Progress is how far a template's build is.
-type Progress struct {
-	Phase       string `json:"phase"`
-	Table       string `json:"table,omitempty"`
-	Bytes       int64  `json:"bytes"`
-	TotalBytes  int64  `json:"total_bytes"`
-	Rows        int64  `json:"rows"`
-	TotalRows   int64  `json:"total_rows"`
-	TablesDone  int    `json:"tables_done"`
-	TablesTotal int    `json:"tables_total"`
+type Progress = mayfly.BuildProgress
+
+// Mark is what somebody decided about a template.
+type Mark struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Reason says why something is done; it may be left out.
+type Reason struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// RollBack asks for an older template to be used for new previews.
+type RollBack struct {
+	// ToVersion is its version; 0 or nothing for the one before the current.
+	ToVersion int    `json:"to_version,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// RolledBack is what a rollback did: the template that is current now, and those that it replaces.
+type RolledBack struct {
+	Current  Template   `json:"current"`
+	Replaced []Template `json:"replaced"`
 }
 
 // Project is a project as the API shows it.
 type Project struct {
 	Name string `json:"name"`
+	// Schedule is when its templates are built; nothing if only on request.
+	Schedule *Schedule `json:"schedule,omitempty"`
+}
+
+// Schedule is when the templates of a project are built.
+type Schedule struct {
+	Schedule string `json:"schedule"` // a cron expression
+	TimeZone string `json:"time_zone"`
+	// NextAt is when the next build begins, jitter included.
+	NextAt      *time.Time `json:"next_at,omitempty"`
+	LastRunAt   *time.Time `json:"last_run_at,omitempty"`
+	LastOutcome string     `json:"last_outcome,omitempty"`
 }
 
 // ProjectList is the projects that a token may see.

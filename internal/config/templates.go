@@ -18,6 +18,7 @@ type fileTemplates struct {
 	Jitter   Duration  `yaml:"jitter"`
 	MaxAge   Duration  `yaml:"max_age"`
 	Hooks    fileHooks `yaml:"hooks"`
+	Disk     Bytes     `yaml:"disk_estimate"`
 
 	RefuseFindings string             `yaml:"refuse_findings"`
 	Policy         fileTemplatePolicy `yaml:"policy"`
@@ -55,6 +56,7 @@ type fileHooks struct {
 func (t *fileTemplates) resolve(dir string) (mayfly.TemplateSettings, error) {
 	out := mayfly.TemplateSettings{
 		Schedule: t.Schedule, TimeZone: t.TimeZone, Jitter: time.Duration(t.Jitter), MaxAge: max(time.Duration(t.MaxAge), 0),
+		DiskEstimate: int64(t.Disk),
 		Hooks: mayfly.HookSettings{
 			AfterLoad: allInDir(dir, t.Hooks.AfterLoad), AfterMasking: allInDir(dir, t.Hooks.AfterMasking),
 			StatementTimeout: time.Duration(t.Hooks.StatementTimeout),

@@ -118,20 +118,8 @@ func (s *Store) TemplateInUse(ctx context.Context, id string) (bool, error) {
 	return used, nil
 }
 
-// Progress is how far a template's build is.
-type Progress struct {
-	Phase       string `json:"phase"`
-	Table       string `json:"table,omitempty"`
-	Bytes       int64  `json:"bytes"`
-	TotalBytes  int64  `json:"total_bytes"`
-	Rows        int64  `json:"rows"`
-	TotalRows   int64  `json:"total_rows"`
-	TablesDone  int    `json:"tables_done"`
-	TablesTotal int    `json:"tables_total"`
-}
-
 // SetTemplateProgress records how far a build is.
-func (s *Store) SetTemplateProgress(ctx context.Context, id string, p Progress) error {
+func (s *Store) SetTemplateProgress(ctx context.Context, id string, p mayfly.BuildProgress) error {
 	_, err := s.pool.Exec(ctx, lazily+`update template set progress = $2 from lazily where id = $1`, id, p)
 	if err != nil {
 		return failed(err, "record the progress of template %s", id)
@@ -140,8 +128,8 @@ func (s *Store) SetTemplateProgress(ctx context.Context, id string, p Progress) 
 }
 
 // TemplateProgress returns what SetTemplateProgress recorded last, nil if it recorded nothing.
-func (s *Store) TemplateProgress(ctx context.Context, id string) (*Progress, error) {
-	var p *Progress
+func (s *Store) TemplateProgress(ctx context.Context, id string) (*mayfly.BuildProgress, error) {
+	var p *mayfly.BuildProgress
 	err := s.pool.QueryRow(ctx, `select progress from template where id = $1`, id).Scan(&p)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
