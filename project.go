@@ -1,6 +1,9 @@
 package mayfly
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Project is one application: a repository, its production source, its masking rules and its migration settings.
 // Projects come from the server's configuration file; a repository can narrow, but never widen, what is set here.
@@ -58,8 +61,12 @@ type Source struct {
 	StatementTimeout time.Duration
 	// LockTimeout ends waiting for a lock on a live server. 0 means a minute.
 	LockTimeout time.Duration
-	// Archive is the path of a pg_dump archive.
+	// Archive is the path or URL of a dump of any kind: file, https, s3 or gs; a pattern in its last element means the newest match.
 	Archive string
+	// Checksum is what an Archive of one file must have, "sha256:…" or "sha512:…"; "" means what lies beside it, if anything.
+	Checksum string
+	// HeaderFile is the absolute path of a file with headers that are sent with HTTPS requests for an Archive, or "".
+	HeaderFile string
 	// Database is which database of an Archive that holds several (a pg_dumpall script, a base backup) is meant; "" means
 	// the one called PostgresSettings.Database, or the only one.
 	Database string
@@ -72,6 +79,9 @@ type Source struct {
 // Describe names the source for people and logs without any secret: "live" or "archive <path>".
 func (s Source) Describe() string {
 	if s.Archive != "" {
+		if address, _, ok := strings.Cut(s.Archive, "?"); ok && strings.Contains(address, "://") {
+			return "archive " + address // the query may be a signature
+		}
 		return "archive " + s.Archive
 	}
 	return "live"

@@ -20,7 +20,9 @@ import (
 	"github.com/mayflydb/mayfly/provisioner/docker"
 	"github.com/mayflydb/mayfly/provisioner/driver"
 	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/templates"
 	"github.com/mayflydb/mayfly/templates/archive"
+	"github.com/mayflydb/mayfly/templates/fetch"
 )
 
 // finding is one line of what doctor says.
@@ -223,11 +225,7 @@ func diagnoseProject(ctx context.Context, c *config.Config, p mayfly.Project) []
 func diagnoseSource(ctx context.Context, p mayfly.Project) finding {
 	check := "project " + p.Name
 	if p.Source.Archive != "" {
-		tables, err := archiveTables(p.Source.Archive)
-		if err != nil {
-			return failed(check, err)
-		}
-		return ok(check, "source: the archive can be read and has rows of %d tables", tables)
+		return diagnoseDump(ctx, check, p.Source)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -252,27 +250,36 @@ func diagnoseSource(ctx context.Context, p mayfly.Project) finding {
 	return ok(check, "source: PostgreSQL %s, a replica", serverVersion)
 }
 
-func archiveTables(path string) (int, error) {
-	file, err := os.Open(path)
+// diagnoseDump looks whether a dump is there, and what it is if it is on this machine.
+func diagnoseDump(ctx context.Context, check string, source mayfly.Source) finding {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	header, err := templates.ReadHeader(source.HeaderFile)
 	if err != nil {
-		return 0, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: %w", err).WithHint("source.archive names a file made by pg_dump -Fc")
+		return failed(check, err)
 	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
+	file, err := fetch.Find(ctx, fetch.Reference{Location: source.Archive, Header: header}, nil)
 	if err != nil {
-		return 0, mayfly.Errorf(mayfly.CodeSourceUnavailable, "source: %w", err)
+		return failed(check, err)
 	}
-	contents, err := archive.Open(file, info.Size())
+	detail := "source: " + file.Name
+	if !file.Modified.IsZero() {
+		detail += " of " + file.Modified.UTC().Format(time.RFC3339)
+	}
+	if file.Bytes > 0 {
+		detail += ", " + bytesText(file.Bytes)
+	}
+	if file.Path == "" {
+		return ok(check, "%s, can be reached", detail)
+	}
+	format, compression, err := archive.Detect(file.Path)
 	if err != nil {
-		return 0, err
+		return failed(check, err)
 	}
-	tables := 0
-	for i := range contents.Entries {
-		if contents.Entries[i].Kind == "TABLE DATA" {
-			tables++
-		}
+	if compression != archive.CompressionNone {
+		detail += fmt.Sprintf(", compressed with %s", compression)
 	}
-	return tables, nil
+	return ok(check, "%s, a %s", detail, format)
 }
 
 func diagnoseRepository(ctx context.Context, g *config.GitHub, p mayfly.Project) finding {

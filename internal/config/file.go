@@ -79,6 +79,9 @@ type fileSource struct {
 	DSNEnv  string `yaml:"dsn_env"`
 	Archive string `yaml:"archive"`
 
+	Checksum   string `yaml:"checksum"`
+	HeaderFile string `yaml:"header_file"`
+
 	MaxConnections   int      `yaml:"max_connections"`
 	RateLimit        Rate     `yaml:"rate_limit"`
 	StatementTimeout Duration `yaml:"statement_timeout"`
@@ -328,9 +331,16 @@ func (s *fileSource) resolve(dir string) (mayfly.Source, error) {
 	if set != 1 {
 		return mayfly.Source{}, mayfly.Errorf(mayfly.CodeInvalid, "source needs exactly one of dsn_file, dsn_env and archive")
 	}
+	if s.Archive == "" && (s.Checksum != "" || s.HeaderFile != "") {
+		return mayfly.Source{}, mayfly.Errorf(mayfly.CodeInvalid, "source.checksum and source.header_file belong to source.archive")
+	}
 	switch {
 	case s.Archive != "":
-		return mayfly.Source{Archive: inDir(dir, s.Archive)}, nil
+		source := mayfly.Source{Archive: s.Archive, Checksum: s.Checksum, HeaderFile: inDir(dir, s.HeaderFile)}
+		if !strings.Contains(s.Archive, "://") {
+			source.Archive = inDir(dir, s.Archive)
+		}
+		return source, nil
 	case s.DSNEnv != "":
 		dsn := os.Getenv(s.DSNEnv)
 		if dsn == "" {

@@ -89,6 +89,36 @@ func Get(ctx context.Context, ref Reference, opts Options) (*File, error) {
 	return g.get(ctx, strings.TrimPrefix(u.Path, "/"), want)
 }
 
+// Find looks for the referenced files without fetching or verifying them. Path is "" for what is not on this machine; Bytes and
+// Modified are unknown for directories.
+func Find(ctx context.Context, ref Reference, client *http.Client) (*File, error) {
+	if local, ok := localPath(ref.Location); ok {
+		return findLocal(local)
+	}
+	u, err := url.Parse(ref.Location)
+	if err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the location of the source is not a URL")
+	}
+	from, err := open(ctx, u, ref, Options{Client: client})
+	if err != nil {
+		return nil, err
+	}
+	defer from.close()
+	g := &getter{from: from, shown: Redact(ref.Location)}
+	key, err := g.find(ctx, strings.TrimPrefix(u.Path, "/"))
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(key, "/") {
+		return &File{Name: path.Base(key)}, nil
+	}
+	o, err := from.stat(ctx, key)
+	if err != nil {
+		return nil, g.failed(err)
+	}
+	return &File{Name: path.Base(key), Modified: o.modified, Bytes: o.size}, nil
+}
+
 // Redact returns a location without what may be secret in it: user, password, query and fragment.
 func Redact(location string) string {
 	if _, ok := localPath(location); ok {
@@ -149,6 +179,21 @@ func backoff(n int) time.Duration {
 
 // getLocal verifies what is here.
 func getLocal(ctx context.Context, name string, want *checksum) (*File, error) {
+	f, err := findLocal(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return nil, fmt.Errorf("look at the source: %w", err)
+	}
+	if f.Verified, err = verifyLocal(ctx, f.Path, info.IsDir(), want); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func findLocal(name string) (*File, error) {
 	if isPattern(path.Base(filepath.ToSlash(name))) {
 		newest, err := newestLocal(name)
 		if err != nil {
@@ -161,9 +206,9 @@ func getLocal(ctx context.Context, name string, want *checksum) (*File, error) {
 		return nil, mayfly.Errorf(mayfly.CodeSourceUnavailable, "the source cannot be opened: %w", err).
 			WithHint("source.archive is a path on the machine that Mayfly runs on, or a URL")
 	}
-	f := &File{Path: name, Name: filepath.Base(name), Modified: info.ModTime(), Bytes: info.Size()}
-	if f.Verified, err = verifyLocal(ctx, name, info.IsDir(), want); err != nil {
-		return nil, err
+	f := &File{Path: name, Name: filepath.Base(name), Modified: info.ModTime()}
+	if !info.IsDir() {
+		f.Bytes = info.Size()
 	}
 	return f, nil
 }
@@ -261,28 +306,39 @@ type getter struct {
 }
 
 func (g *getter) get(ctx context.Context, key string, want *checksum) (*File, error) {
-	switch base := path.Base(key); {
-	case strings.HasSuffix(key, "/") || key == "":
-		if want != nil {
-			return nil, mayfly.Errorf(mayfly.CodeInvalid, "source.checksum is of one file, and %s is a directory", g.shown).WithHint("put a SHA256SUMS into it")
-		}
-		return g.directory(ctx, key)
-	case isPattern(base):
-		all, err := g.from.list(ctx, literalPrefix(key))
-		if err != nil {
-			return nil, g.failed(err)
-		}
-		all = slices.DeleteFunc(all, func(o object) bool {
-			ok, err := path.Match(key, o.key)
-			return !ok || err != nil || isSidecar(o.key)
-		})
-		if len(all) == 0 {
-			return nil, mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", g.shown)
-		}
-		return g.file(ctx, newest(all).key, want)
-	default:
+	key, err := g.find(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(key, "/") {
 		return g.file(ctx, key, want)
 	}
+	if want != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "source.checksum is of one file, and %s is a directory", g.shown).WithHint("put a SHA256SUMS into it")
+	}
+	return g.directory(ctx, key)
+}
+
+// find returns the key of the file that is meant, or of a directory, which ends in a slash.
+func (g *getter) find(ctx context.Context, key string) (string, error) {
+	if key == "" {
+		return "/", nil
+	}
+	if !isPattern(path.Base(key)) {
+		return key, nil
+	}
+	all, err := g.from.list(ctx, literalPrefix(key))
+	if err != nil {
+		return "", g.failed(err)
+	}
+	all = slices.DeleteFunc(all, func(o object) bool {
+		ok, err := path.Match(key, o.key)
+		return !ok || err != nil || isSidecar(o.key)
+	})
+	if len(all) == 0 {
+		return "", mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", g.shown)
+	}
+	return newest(all).key, nil
 }
 
 // literalPrefix returns what of a pattern comes before its first special character.
@@ -331,6 +387,7 @@ func (g *getter) file(ctx context.Context, key string, want *checksum) (*File, e
 
 // directory downloads everything below a prefix.
 func (g *getter) directory(ctx context.Context, prefix string) (*File, error) {
+	prefix = strings.TrimPrefix(prefix, "/") // a whole bucket
 	all, err := g.from.list(ctx, prefix)
 	if err != nil {
 		return nil, g.failed(err)
