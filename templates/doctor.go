@@ -11,6 +11,13 @@ import (
 
 // The codes of findings. They are stable: other people's scripts look for them. docs/templates.md says what each means.
 const (
+	// About the way to a live source.
+	codeSourceIsPrimary   = "source_is_primary"
+	codeSnapshotNotShared = "snapshot_not_shared"
+
+	// About what could not be checked.
+	codeAmcheckMissing = "amcheck_missing"
+
 	// About who owns what.
 	codeOwnersReplaced  = "owners_replaced"
 	codeDatabaseOwner   = "database_owner_changed"

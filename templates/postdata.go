@@ -136,6 +136,24 @@ func keyEntries(entries []*archive.Entry) []*archive.Entry {
 	return keys
 }
 
+// tryKey creates a key inside of a transaction, and what it needs.
+func (r *restorer) tryKey(ctx context.Context, e *archive.Entry) error {
+	var made []string
+	for {
+		err := execAll(ctx, r.conn, "SAVEPOINT key; "+e.Definition+"; RELEASE SAVEPOINT key")
+		if err == nil {
+			return nil
+		}
+		again, err := r.provide(ctx, err, &made)
+		if !again || err != nil {
+			return err
+		}
+		if err := execAll(ctx, r.conn, "ROLLBACK TO SAVEPOINT key"); err != nil {
+			return err
+		}
+	}
+}
+
 // catalogWithKeys reads the restored tables as they will be once the keys are there: the keys are created on the empty
 // tables, in a transaction that is rolled back. An archive has no other way to tell which columns are unique.
 func (r *restorer) catalogWithKeys(ctx context.Context, postData []*archive.Entry) (_ *catalog, err error) {
@@ -146,7 +164,7 @@ func (r *restorer) catalogWithKeys(ctx context.Context, postData []*archive.Entr
 		if r.target.missing(e) != nil {
 			continue
 		}
-		if err := execAll(ctx, r.conn, e.Definition); err != nil {
+		if err := r.tryKey(ctx, e); err != nil {
 			return nil, restoreError(ctx, e, err) // the connection is of no use after this, and neither is the build
 		}
 	}

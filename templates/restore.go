@@ -17,6 +17,7 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/cluster"
 	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 	"github.com/mayflydb/mayfly/templates/archive"
 )
 
@@ -34,7 +35,10 @@ type target struct {
 	findings []Finding
 	gone     map[int]goneEntry // what was left out while restoring
 
-	diagnosis *diagnosis // nil until the rows are there
+	toc       *archive.Archive
+	major     int
+	diagnosis *diagnosis     // nil until the rows are there
+	scanner   *proof.Scanner // nil until the rows are complete
 }
 
 // goneEntry is an entry that was left out, and how bad that is.
@@ -91,14 +95,9 @@ func (t *target) createDatabase(ctx context.Context, conn *pgx.Conn, toc *archiv
 		return nil
 	}
 	// A dump names encodings, so the encoding itself is right; the locale is what an image may lack.
-	encoding := encodingOption.FindString(options)
-	for _, locale := range []string{"C.UTF-8", "C"} {
-		if execOne(ctx, conn, create+" "+encoding+" LOCALE = "+quoteLiteral(locale)) == nil {
-			t.find(Finding{
-				Code: codeLocaleMissing, Severity: SeverityWarning, Object: "database " + t.database,
-				Cause: "the image has not the source's locale (" + options + ")", Done: "the template uses " + locale + ", so text may sort and fold differently",
-				Advice: "set postgres.image to an image with the locale (Debian: packages locales or locales-all)",
-			})
+	for _, other := range databaseFallbacks(options) {
+		if execOne(ctx, conn, create+" "+other) == nil {
+			t.find(databaseLocaleMissing(t.database, options, other))
 			return nil
 		}
 	}
@@ -202,6 +201,8 @@ func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 		r.target.drop(e, f)
 	case hasState(err, sqlInsufficientPriv):
 		r.target.drop(e, omitPrivilege().finding(object(e)))
+	case err != nil && e.Kind == "EXTENSION" && unavailable(err):
+		return r.missingExtension(e, err)
 	case err != nil:
 		return r.treat(ctx, e, err)
 	}
@@ -221,7 +222,10 @@ func (r *restorer) attempt(ctx context.Context, e *archive.Entry) error {
 		}
 		return execOne(ctx, admin, e.Definition)
 	}
-	err := r.withRoles(ctx, e.Definition)
+	if e.Kind == "COLLATION" {
+		return r.createCollation(ctx, e)
+	}
+	err := r.provided(ctx, e.Definition)
 	if hasState(err, sqlInsufficientPriv) && e.Kind == "FUNCTION" && internalFunction.MatchString(e.Definition) {
 		return r.createInternal(ctx, e)
 	}
@@ -230,29 +234,20 @@ func (r *restorer) attempt(ctx context.Context, e *archive.Entry) error {
 
 var missingRole = regexp.MustCompile(`^role "(.*)" does not exist$`)
 
-// withRoles runs statements, and makes the roles that they name: a policy may be for a role that the preview does not
+// provided runs statements, and makes the roles and collations that they name: a policy may be for a role that the preview does not
 // have. Such a role cannot log in and owns nothing.
-func (r *restorer) withRoles(ctx context.Context, statements string) error {
+func (r *restorer) provided(ctx context.Context, statements string) error {
 	var made []string
 	for {
 		err := execAll(ctx, r.conn, statements)
-		var server *pgconn.PgError
-		if !errors.As(err, &server) || server.Code != sqlUndefinedObject {
-			return err
+		if err == nil {
+			return nil
 		}
-		m := missingRole.FindStringSubmatch(server.Message)
-		if m == nil || slices.Contains(made, m[1]) || len(made) == maxRoles {
-			return err
-		}
-		made = append(made, m[1])
-		if err := r.makeRole(ctx, m[1]); err != nil {
+		if again, err := r.provide(ctx, err, &made); !again || err != nil {
 			return err
 		}
 	}
 }
-
-// maxRoles bounds how many roles one definition can ask for: anything can say that a role does not exist.
-const maxRoles = 200
 
 func (r *restorer) makeRole(ctx context.Context, name string) error {
 	admin, err := r.superuser(ctx)
@@ -288,9 +283,6 @@ func restoreError(ctx context.Context, e *archive.Entry, err error) error {
 	}
 	what := fmt.Sprintf("%s %s cannot be restored: %s (SQLSTATE %s)", e.Kind, entryName(e), server.Message, server.Code)
 	switch {
-	case e.Kind == "EXTENSION" && (server.Code == sqlFeatureNotSupported || server.Code == sqlUndefinedFile):
-		return mayfly.Errorf(mayfly.CodeSourceInvalid, "the source uses the extension %q, which the image has not", e.Tag).
-			WithHint("set postgres.image to an image with the extension, or drop it from the source if nothing uses it")
 	case server.Code == sqlDiskFull:
 		return mayfly.Errorf(mayfly.CodePoolFull, "the pool is full: %s", what).WithHint("free space in the pool, or enlarge it")
 	case strings.HasPrefix(server.Code, "23"):
