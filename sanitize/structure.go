@@ -58,7 +58,7 @@ func (l *leaf) of(value []byte, null bool) (result []byte, isNull bool) {
 func fitValue(key []byte, t *target, s *spec) (binding, error) {
 	k := findKind(s.mask)
 	inner := t.column.dataType()
-	if k.families != nil && k.name != "composite" {
+	if k.families != nil {
 		switch inner.Kind {
 		case TypeArray:
 			return fitArray(key, t, inner, s)

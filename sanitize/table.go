@@ -55,7 +55,7 @@ type Column struct {
 	PartitionKey bool
 	// MaxLength is n of character varying(n) and character(n), in characters; 0 means no limit.
 	MaxLength int
-	// Domain is the name of the column's type, as format_type prints it, where that is a domain with CHECK constraints,
+	// Domain is the name of the column's type, with its schema and quoted, where that is a domain with CHECK constraints,
 	// else ""; DomainChecks are their expressions, over VALUE.
 	Domain       string
 	DomainChecks []string

@@ -10,8 +10,33 @@ import (
 	"github.com/mayflydb/mayfly/sanitize"
 )
 
-// oldestMajor is the oldest server whose catalogs the queries below fit (pg_attribute.attgenerated is of version 12).
-const oldestMajor = 12
+// oldestMajor is the oldest server whose catalogs the queries below fit.
+const oldestMajor = 10
+
+// forVersion returns a query over the catalogs as a server of that version (server_version_num) has them: columns that
+// came later are replaced by what they would say there.
+func forVersion(query string, version int) string {
+	for _, later := range []struct {
+		since         int
+		column, older string
+	}{
+		{110000, "i.indnkeyatts", "i.indnatts"}, // no INCLUDE
+		{110000, "k.conparentid", "0"},
+		{120000, "a.attgenerated <> ''", "false"},
+		{130000, "t.tgparentid = 0", "NOT c.relispartition"},
+	} {
+		if version < later.since {
+			query = strings.ReplaceAll(query, later.column, later.older)
+		}
+	}
+	return query
+}
+
+// serverVersion returns server_version_num.
+func serverVersion(ctx context.Context, conn *pgx.Conn) (version int, err error) {
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::int").Scan(&version)
+	return version, err
+}
 
 // catalog is what is known of the tables, sequences and materialized views of one database.
 type catalog struct {
@@ -135,12 +160,17 @@ WHERE c.relkind = 'm' AND ` + userObject + ` ORDER BY 2, 3`
 
 // readCatalog reads the catalog of the database that the connection is in, as its transaction sees it.
 func readCatalog(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
-	reader := &catalogReader{relations: map[uint32]*readRelation{}, result: catalog{partitioned: map[relation]bool{}}}
+	version, err := serverVersion(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's version: %w", err)
+	}
+	reader := &catalogReader{version: version, relations: map[uint32]*readRelation{}, result: catalog{partitioned: map[relation]bool{}}}
 	for _, step := range []struct {
 		what string
 		read func(context.Context, *pgx.Conn) error
 	}{
-		{"tables", reader.readTables}, {"columns", reader.readColumns}, {"foreign keys", reader.readForeignKeys},
+		{"tables", reader.readTables}, {"columns", reader.readColumns}, {"types", reader.readTypes},
+		{"unique indexes", reader.readUniques}, {"check constraints", reader.readChecks}, {"foreign keys", reader.readForeignKeys},
 		{"sequences", reader.readSequences}, {"materialized views", reader.readMatviews},
 	} {
 		if err := step.read(ctx, conn); err != nil {
@@ -151,6 +181,7 @@ func readCatalog(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 }
 
 type catalogReader struct {
+	version   int
 	relations map[uint32]*readRelation
 	order     []uint32
 	result    catalog
@@ -182,7 +213,7 @@ func (r *catalogReader) readTables(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (r *catalogReader) readColumns(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(ctx, columnsQuery)
+	rows, err := conn.Query(ctx, forVersion(columnsQuery, r.version))
 	if err != nil {
 		return err
 	}
