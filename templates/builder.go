@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +16,10 @@ import (
 	"github.com/mayflydb/mayfly/internal/cluster"
 	"github.com/mayflydb/mayfly/provisioner/driver"
 	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 	"github.com/mayflydb/mayfly/templates/archive"
+	"github.com/mayflydb/mayfly/templates/fetch"
+	"github.com/mayflydb/mayfly/templates/quarantine"
 )
 
 // defaultWorkers copy and index at the same time. More rarely help: each is a reading and a writing server process and a
@@ -26,8 +32,15 @@ type BuilderOptions struct {
 	Volumes driver.Volumes
 	Logger  *slog.Logger
 	Clock   func() time.Time
+	// ProofDir is where the fingerprints of originals are kept as long as the template; "" is a temporary directory.
+	ProofDir string
+	// Signer signs attestations; nil for none. Version is what they say about this program.
+	Signer  *proof.Signer
+	Version string
 	// Workers is how many tables are copied, and indexes created, at the same time. 0 means 2.
 	Workers int
+	// SpoolDir is where dumps are downloaded to, in a directory per template that only the service can read.
+	SpoolDir string
 }
 
 // Builder builds templates. It may build several at once.
@@ -37,11 +50,22 @@ type Builder struct {
 	log     *slog.Logger
 	clock   func() time.Time
 	workers int
+
+	spoolDir string
+
+	proofDir string
+	signer   *proof.Signer
+	version  string
 }
 
 // NewBuilder returns a Builder.
 func NewBuilder(opts BuilderOptions) *Builder {
-	b := &Builder{engine: opts.Engine, volumes: opts.Volumes, log: opts.Logger, clock: opts.Clock, workers: opts.Workers}
+	b := &Builder{engine: opts.Engine, volumes: opts.Volumes, log: opts.Logger, clock: opts.Clock, workers: opts.Workers, spoolDir: opts.SpoolDir,
+		proofDir: opts.ProofDir, signer: opts.Signer, version: opts.Version,
+	}
+	if b.spoolDir == "" {
+		b.spoolDir = filepath.Join(os.TempDir(), "mayfly-spool")
+	}
 	if b.workers <= 0 {
 		b.workers = defaultWorkers
 	}
@@ -54,6 +78,8 @@ type BuildRequest struct {
 	Project  mayfly.Project
 	Rules    *sanitize.Rules
 	Key      []byte // of at least sanitize.MinKeyLength bytes
+	// Experience is what the project's last template took.
+	Experience Experience
 	// Progress, if set, is called about five times a second, and at the start of each phase. It must not block.
 	Progress func(Progress)
 	// Phase, if set, is called at the start of each phase; what it returns is called at the phase's end.
@@ -66,6 +92,8 @@ type Result struct {
 	SizeBytes int64
 	RowCount  int64
 	Report    Report
+	// Attestation is the signed statement about the template, nil without a Signer.
+	Attestation []byte
 }
 
 // Build builds a template into the volume that is named by the template's ID, and freezes it.
@@ -78,13 +106,17 @@ func (b *Builder) Build(ctx context.Context, req BuildRequest) (*Result, error) 
 		Builder: b, req: req, id: req.Template.ID,
 		labels: map[string]string{"role": "build", "template": req.Template.ID, "project": req.Project.Name},
 		meter:  &progressMeter{clock: b.clock, notify: req.Progress},
-		result: &Result{},
+		result: &Result{}, location: req.Project.Source.Archive,
 	}
+	r.report().ManifestVersion = manifestVersion
 	r.report().StartedAt = b.clock().UTC()
 	err := r.do(ctx)
 	r.keepFindings()
 	if r.source != nil {
 		r.source.close()
+	}
+	if leaveErr := r.leaveQuarantine(ctx); err == nil {
+		err = leaveErr
 	}
 	r.report().FinishedAt = b.clock().UTC()
 	if err == nil {
@@ -114,7 +146,10 @@ func (b *Builder) Discard(ctx context.Context, templateID string) error {
 	if err := b.volumes.Delete(ctx, templateID); err != nil {
 		return fmt.Errorf("delete the volume of template %s: %w", templateID, err)
 	}
-	return nil
+	if err := os.Remove(b.printsPath(templateID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the fingerprints of template %s: %w", templateID, err)
+	}
+	return quarantine.Destroy(ctx, b.engine, b.volumes, b.log, templateID)
 }
 
 // run is one build.
@@ -125,38 +160,59 @@ type run struct {
 	labels map[string]string
 	meter  *progressMeter
 	result *Result
+	// location is where the source is, as configured.
+	location string
 
-	source source
-	image  driver.Image
-	plan   *sanitize.Plan
-	target *target
-	toc    *archive.Archive
-	chosen selection
-	tables *catalog
-	loads  []load
+	fetched *fetch.File
+	source  source
+	image   driver.Image
+	plan    *sanitize.Plan
+	target  *target
+	toc     *archive.Archive
+	chosen  selection
+	tables  *catalog
+	loads   []load
+	facts   *facts // nil for archives
+
+	quarantined *quarantine.Cluster // nil unless the source had to be restored
+
+	proof proving
+
+	hooks       hooks
+	hookDropped []relation // tables of the source that hooks dropped
 }
 
 func (r *run) report() *Report { return &r.result.Report }
 
 // do is a build from start to end.
-func (r *run) do(ctx context.Context) error {
+func (r *run) do(ctx context.Context) (err error) {
 	if err := r.check(); err != nil {
+		return err
+	}
+	if r.hooks, err = readHooks(r.req.Project.Templates.Hooks); err != nil {
 		return err
 	}
 	for _, phase := range []struct {
 		name string
 		run  func(context.Context) (detail string, err error)
 	}{
+		{PhaseFetch, r.fetchSource},
 		{PhaseConnect, r.connect},
 		{PhasePlan, r.planEarly},
 		{PhaseInitialise, r.initialise},
 		{PhaseSchema, r.restoreSchema},
 		{PhaseLoad, r.load},
+		{PhaseAfterLoad, r.afterLoad},
 		{PhaseIndexes, r.index},
 		{PhaseRefresh, r.refresh},
+		{PhaseAfterMasking, r.afterMasking},
 		{PhaseVerify, r.verify},
+		{PhaseScan, r.scan},
 		{PhaseFreeze, r.freeze},
 	} {
+		if isHookPhase(phase.name) && len(r.hooks[phase.name]) == 0 {
+			continue
+		}
 		if err := r.phase(ctx, phase.name, phase.run); err != nil {
 			return err
 		}
@@ -207,10 +263,13 @@ func (r *run) check() error {
 // connect opens the source and finds the image for its version.
 func (r *run) connect(ctx context.Context) (string, error) {
 	var err error
-	if r.source, err = openSource(ctx, r.req.Project.Source); err != nil {
+	if r.source, err = r.open(ctx); err != nil {
 		return "", err
 	}
 	r.report().Source = r.source.describe()
+	r.describeFetched(r.location)
+	r.report().Findings = append(r.report().Findings, r.source.findings()...)
+	r.ask(ctx)
 	sourceMajor := r.source.major()
 	if r.image, err = r.findImage(ctx, sourceMajor); err != nil {
 		return "", fmt.Errorf("find an image for the template: %w", err)
@@ -220,7 +279,11 @@ func (r *run) connect(ctx context.Context) (string, error) {
 		return "", mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d", sourceMajor, r.image.Major).
 			WithHint("set postgres.major to %d or newer: an older server cannot take a newer one's dump", sourceMajor)
 	}
-	return "PostgreSQL " + r.report().Source.ServerVersion, nil
+	detail := "PostgreSQL " + r.report().Source.ServerVersion
+	for _, f := range r.source.findings() {
+		detail += "; " + f.Cause + ": " + f.Done
+	}
+	return detail, nil
 }
 
 // newestMajor is the newest version that is looked for when the project does not say which one to use.
@@ -231,6 +294,9 @@ func (r *run) findImage(ctx context.Context, sourceMajor int) (driver.Image, err
 	pg := r.req.Project.Postgres
 	if pg.Major != 0 || pg.Image != "" {
 		return r.engine.Image(ctx, pg.Image, cmp.Or(pg.Major, sourceMajor))
+	}
+	if sourceMajor == 0 { // a script need not say
+		return r.newestImage(ctx)
 	}
 	image, err := r.engine.Image(ctx, "", sourceMajor)
 	for major := sourceMajor + 1; mayfly.ErrorCode(err) == mayfly.CodeImageUnavailable && major <= newestMajor; major++ {
@@ -256,11 +322,19 @@ func (r *run) bind(tables *catalog) (string, error) {
 	if r.plan, err = r.req.Rules.Plan(tables.maskingTables(), r.req.Key); err != nil {
 		return "", err
 	}
+	for _, t := range r.plan.Coverage() {
+		if t.Where != "" {
+			return "", mayfly.Errorf(mayfly.CodeInvalid, "table %s.%s: conditions for rows are not supported yet", t.Schema, t.Table).WithHint("take all rows, or rows: none")
+		}
+	}
 	r.report().Coverage = r.plan.Coverage()
 	return fmt.Sprintf("%d tables", len(tables.tables)), nil
 }
 
 func (r *run) initialise(ctx context.Context) (string, error) {
+	if err := r.checkDisk(ctx); err != nil {
+		return "", err
+	}
 	if err := r.volumes.Create(ctx, r.id, r.image.User); err != nil {
 		if errors.Is(err, driver.ErrNoSpace) {
 			return "", mayfly.Errorf(mayfly.CodePoolFull, "the pool is full: %w", err).WithHint("free space in the pool, or enlarge it")
@@ -291,11 +365,13 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 	if r.toc, err = r.source.schema(ctx, schemaRunner{engine: r.engine, image: r.image, labels: r.labels}); err != nil {
 		return "", err
 	}
+	r.target.toc, r.target.major = r.toc, r.image.Major
 	if err := r.target.createDatabase(ctx, admin, r.toc); err != nil {
 		return "", err
 	}
 	r.chosen = choose(r.toc, r.req.Project.Templates.Policy)
 	r.findAll(r.chosen.findings)
+	r.findAround()
 	if err := r.target.adoptDatabase(ctx); err != nil {
 		return "", err
 	}
@@ -331,9 +407,11 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 	r.loads = loads
 	r.findAll(findings)
 	if r.plan == nil {
-		_, err = r.bind(r.tables)
+		if _, err = r.bind(r.tables); err != nil {
+			return err
+		}
 	}
-	return err
+	return r.target.probe(ctx, r.plan)
 }
 
 func (r *run) alive(ctx context.Context) error {
@@ -353,8 +431,11 @@ func (r *run) alive(ctx context.Context) error {
 }
 
 func (r *run) load(ctx context.Context) (string, error) {
-	l := &loader{source: r.source, target: r.target, plan: r.plan, meter: r.meter, clock: r.clock}
-	results, err := l.all(ctx, r.loads, r.workers)
+	if err := r.startProof(); err != nil {
+		return "", err
+	}
+	l := &loader{source: r.source, target: r.target, plan: r.plan, meter: r.meter, clock: r.clock, recorder: r.proof.recorder}
+	results, err := l.all(ctx, r.loads, r.source.workers(r.workers))
 	if err != nil {
 		return "", err
 	}
@@ -416,7 +497,10 @@ func (r *run) refresh(ctx context.Context) (string, error) {
 		return "", err
 	}
 	populated := r.source.populated(r.toc)
-	if err := refreshMatviews(ctx, conn, restored.matviews, populated); err != nil {
+	if err := r.target.refreshMatviews(ctx, conn, restored.matviews, populated); err != nil {
+		return "", err
+	}
+	if err := r.examine(ctx, conn); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d sequences, %d materialized views", len(values), len(populated)), r.sameTables(restored)
@@ -429,8 +513,16 @@ func (r *run) sameTables(restored *catalog) error {
 	for i := range restored.tables {
 		there[restored.tables[i].relation] = true
 	}
+	for _, t := range r.report().Tables {
+		if t.ByHook {
+			delete(there, relation{t.Schema, t.Table})
+		}
+	}
 	for i := range r.tables.tables {
 		name := r.tables.tables[i].relation
+		if slices.Contains(r.hookDropped, name) {
+			continue
+		}
 		if !there[name] {
 			return mayfly.Errorf(mayfly.CodeVerificationFailed, "the table %s of the source is not in the template", name)
 		}
@@ -442,40 +534,20 @@ func (r *run) sameTables(restored *catalog) error {
 	return nil
 }
 
-func (r *run) verify(ctx context.Context) (string, error) {
-	if err := r.target.verify(ctx, r.report().Tables, r.workers); err != nil {
-		return "", err
-	}
-	conn, err := r.target.connect(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	admin, err := r.target.connectAdmin(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
-	if err := vacuumRest(ctx, conn, admin); err != nil {
-		return "", err
-	}
-	if err := dropOtherDatabases(ctx, admin, r.target.database); err != nil {
-		return "", err
-	}
-	if err := handOver(ctx, admin, r.target.owner); err != nil {
-		return "", err
-	}
-	if err := checkRights(ctx, admin, r.target.owner); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d rows counted", r.result.RowCount), nil
-}
-
 func (r *run) freeze(ctx context.Context) (string, error) {
+	if err := r.explainSizes(ctx); err != nil {
+		return "", err
+	}
 	if err := r.refuse(); err != nil {
 		return "", err
 	}
 	if err := r.stop(ctx, r.id, r.image, r.labels); err != nil {
+		return "", err
+	}
+	if err := r.searchFiles(ctx); err != nil {
+		return "", err
+	}
+	if err := r.checkAllowances(); err != nil {
 		return "", err
 	}
 	if err := r.volumes.Freeze(ctx, r.id); err != nil {
@@ -486,5 +558,5 @@ func (r *run) freeze(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("measure the template: %w", err)
 	}
 	r.result.SizeBytes, r.report().SizeBytes = size, size
-	return fmt.Sprintf("%d bytes", size), nil
+	return fmt.Sprintf("%d bytes", size), r.attest()
 }

@@ -2,6 +2,7 @@ package templates
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 )
 
 // copyBuffer is the size of the buffers between reading, masking and loading. A worker holds a handful of them.
@@ -29,6 +31,8 @@ type loader struct {
 	plan   *sanitize.Plan
 	meter  *progressMeter
 	clock  func() time.Time
+	// recorder, if set, sees what is masked.
+	recorder *proof.Recorder
 }
 
 // loaded is what became of one table.
@@ -48,7 +52,11 @@ func (l *loader) all(ctx context.Context, loads []load, workers int) ([]loaded, 
 		total += loads[i].weight
 		estimate += loads[i].table.estimate
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(loads[b].weight, loads[a].weight) })
+	if one, ok := l.source.(interface{ ordered() bool }); ok && one.ordered() {
+		workers = 1
+	} else {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(loads[b].weight, loads[a].weight) })
+	}
 	l.meter.change(true, func(p *Progress) { p.TotalBytes, p.TotalRows, p.TablesTotal = total, estimate, len(loads) })
 
 	queue := make(chan int, len(loads))
@@ -90,7 +98,7 @@ func (l *loader) table(ctx context.Context, reader rowReader, conn *pgx.Conn, wh
 	if masker == nil {
 		return loaded{}, fmt.Errorf("the plan does not have the table %s", what.table)
 	}
-	meter := &tableMeter{meter: l.meter, name: what.table.String(), weight: what.weight}
+	meter := l.meter.table(what.table.String(), what.weight, what.table.estimate)
 	result := loaded{load: what}
 	started := l.clock()
 	if masker.Rows() {
@@ -98,7 +106,7 @@ func (l *loader) table(ctx context.Context, reader rowReader, conn *pgx.Conn, wh
 		if err := execAll(ctx, conn, "BEGIN; TRUNCATE ONLY "+name); err != nil {
 			return loaded{}, fmt.Errorf("prepare %s: %w", what.table, err)
 		}
-		stream := stream{reader: reader, load: &what, masker: masker, advance: meter.advance}
+		stream := stream{reader: reader, load: &what, masker: masker, observe: l.observe, advance: meter.advance, passed: meter.passed, utf8: l.target.takesUTF8()}
 		into := "COPY " + name + columnList(what.table.columns()) + " FROM STDIN WITH (FREEZE)"
 		err := stream.run(ctx, conn.PgConn(), into)
 		if err != nil {
@@ -119,7 +127,10 @@ type stream struct {
 	reader  rowReader
 	load    *load
 	masker  *sanitize.TableMasker
-	advance func(int64)
+	observe func(*table, *sanitize.TableMasker, *sanitize.Writer) (end func())
+	advance func(bytes int64)
+	passed  func(rows int64)
+	utf8    bool // what is loaded has to be UTF-8
 
 	rows, bytes int64
 }
@@ -134,7 +145,11 @@ func (s *stream) run(ctx context.Context, conn *pgconn.PgConn, into string) erro
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		readErr = s.readMasked(ctx, in)
+		if s.utf8 {
+			readErr = s.readMasked(ctx, &textCheck{w: in, table: s.load.table})
+		} else {
+			readErr = s.readMasked(ctx, in)
+		}
 		_ = in.CloseWithError(readErr) // nil means the end
 	}()
 	tag, loadErr := conn.CopyFrom(ctx, out, into)
@@ -160,9 +175,15 @@ func (s *stream) readMasked(ctx context.Context, w io.Writer) error {
 	var masked *sanitize.Writer
 	if !s.masker.Passthrough() && len(s.load.table.columns()) > 0 {
 		masked = s.masker.Writer(buffered)
+		defer s.observe(s.load.table, s.masker, masked)()
 		counted.w = masked
 	}
-	rows, err := s.reader.read(ctx, s.load, counted, s.advance)
+	var told int64
+	rows, err := s.reader.read(ctx, s.load, counted, func(n int64) {
+		s.advance(n)
+		s.passed(counted.lines - told)
+		told = counted.lines
+	})
 	if err != nil {
 		return err
 	}
@@ -178,14 +199,16 @@ func (s *stream) readMasked(ctx context.Context, w io.Writer) error {
 	return buffered.Flush()
 }
 
+// byteCounter counts what passes. In COPY text format each line is a row: a newline inside a value is written as \n.
 type byteCounter struct {
-	w     io.Writer
-	bytes int64
+	w            io.Writer
+	bytes, lines int64
 }
 
 func (c *byteCounter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.bytes += int64(n)
+	c.lines += int64(bytes.Count(p[:n], []byte{'\n'}))
 	return n, err
 }
 

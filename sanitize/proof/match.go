@@ -210,10 +210,10 @@ func (m *matcher) owners() (map[Fingerprint]uint32, error) {
 
 // prober asks about values of places. One goroutine uses it.
 type prober struct {
-	m    *matcher
-	hash hasher
-	place  uint32 // where the values are from
-	err    error
+	m     *matcher
+	hash  hasher
+	place uint32 // where the values are from
+	err   error
 	// coincidences counts values that are originals, and results of a transformer as well.
 	coincidences int64
 }

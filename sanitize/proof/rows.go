@@ -24,9 +24,9 @@ const (
 
 // Types by their OIDs, which never change (PostgreSQL, pg_type.dat).
 const (
-	oidBool, oidBytea, oidChar, oidName, oidInt8, oidInt2, oidInt4, oidText   = 16, 17, 18, 19, 20, 21, 23, 25
-	oidJSON, oidXML, oidFloat4, oidBpchar, oidVarchar                         = 114, 142, 700, 1042, 1043
-	oidDate, oidTime, oidTimestamp, oidTimestampTZ, oidInterval, oidTimeTZ    = 1082, 1083, 1114, 1184, 1186, 1266
+	oidBool, oidBytea, oidChar, oidName, oidInt8, oidInt2, oidInt4, oidText = 16, 17, 18, 19, 20, 21, 23, 25
+	oidJSON, oidXML, oidFloat4, oidBpchar, oidVarchar                       = 114, 142, 700, 1042, 1043
+	oidDate, oidTime, oidTimestamp, oidTimestampTZ, oidInterval, oidTimeTZ  = 1082, 1083, 1114, 1184, 1186, 1266
 	oidUUID, oidJSONB                                                       = 2950, 3802
 )
 
