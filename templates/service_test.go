@@ -79,7 +79,7 @@ func newServiceBed(t *testing.T) *serviceBed {
 
 func (s *serviceBed) request(t *testing.T) *mayfly.Template {
 	t.Helper()
-	template, err := s.service.Request(t.Context(), s.project.Name)
+	template, err := s.service.Request(t.Context(), s.project.Name, "tester")
 	if err != nil {
 		t.Fatalf("request a template: %v", err)
 	}
@@ -112,14 +112,14 @@ func (s *serviceBed) hasVolume(t *testing.T, id string) bool {
 func TestServiceLife(t *testing.T) {
 	t.Parallel()
 	s := newServiceBed(t)
-	if _, err := s.service.Request(t.Context(), "nothing"); mayfly.ErrorCode(err) != mayfly.CodeNotFound {
+	if _, err := s.service.Request(t.Context(), "nothing", "tester"); mayfly.ErrorCode(err) != mayfly.CodeNotFound {
 		t.Errorf("requesting a template of an unknown project gives %v", err)
 	}
 	first := s.request(t)
 	if first.State != mayfly.TemplateBuilding || first.Version != 1 {
 		t.Errorf("the requested template is %+v", first)
 	}
-	if _, err := s.service.Request(t.Context(), s.project.Name); mayfly.ErrorCode(err) != mayfly.CodeConflict {
+	if _, err := s.service.Request(t.Context(), s.project.Name, "tester"); mayfly.ErrorCode(err) != mayfly.CodeConflict {
 		t.Errorf("requesting a second template while one is building gives %v", err)
 	}
 	if err := s.service.Build(t.Context(), first.ID); err != nil {

@@ -86,6 +86,7 @@ func serve(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logge
 	defer cancel(nil)
 	var background sync.WaitGroup
 	background.Go(func() { d.watcher.Run(runCtx) })
+	background.Go(func() { d.refreshMetrics(runCtx) })
 
 	if err := d.queue.Start(ctx); err != nil {
 		return err

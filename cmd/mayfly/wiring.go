@@ -182,12 +182,15 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		opts.Forge = forgeClient
 	}
 	d.previews = provisioner.New(opts)
-	d.templates = templates.NewService(templates.ServiceOptions{
-		Store:    d.store,
-		Builder:  templates.NewBuilder(templates.BuilderOptions{Engine: d.engine, Volumes: d.pool, Logger: d.logger, Clock: time.Now}),
-		Projects: d.config.Project, Key: d.config.MaskingKey, Progress: d.recordProgress, Clock: time.Now, Logger: d.logger,
-	})
 	registry := prometheus.NewRegistry()
+	d.templates = templates.NewService(templates.ServiceOptions{
+		Store: d.store,
+		Builder: templates.NewBuilder(templates.BuilderOptions{
+			Engine: d.engine, Volumes: d.pool, Logger: d.logger, Clock: time.Now, SpoolDir: filepath.Join(d.config.DataDir, "spool"),
+		}),
+		Projects: d.config.Project, AllProjects: d.config.Projects, Key: d.config.MaskingKey, Progress: d.recordProgress, Registerer: registry,
+		Clock: time.Now, Logger: d.logger,
+	})
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := d.openGateway(registry); err != nil {
 		return err
@@ -235,6 +238,7 @@ func (d *daemon) openQueue() error {
 			Converge: d.previews.Converge, PullRequest: d.previews.SyncPullRequest, Publish: d.previews.Publish,
 			Delivery: d.previews.HandleDelivery, BuildTemplate: d.buildTemplate,
 			Reconcile: d.previews.Reconcile, Expire: d.previews.Expire, Sweep: d.sweep,
+			Schedule: d.templates.RunSchedules,
 		},
 	})
 	return err
@@ -264,14 +268,8 @@ func (d *daemon) projectNames() []string {
 	return names
 }
 
-// buildTemplate builds under a lock, so that a job that comes twice builds once, and lets previews that waited for a
-// template go on.
+// buildTemplate builds, and lets previews that waited for a template go on.
 func (d *daemon) buildTemplate(ctx context.Context, id string) error {
-	unlock, ok, err := d.store.TryLock(ctx, "template:"+id)
-	if err != nil || !ok {
-		return err
-	}
-	defer unlock()
 	if err := d.templates.Build(ctx, id); err != nil {
 		return err
 	}
@@ -281,8 +279,22 @@ func (d *daemon) buildTemplate(ctx context.Context, id string) error {
 func (d *daemon) recordProgress(templateID string, p templates.Progress) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := d.store.SetTemplateProgress(ctx, templateID, store.Progress(p)); err != nil {
+	if err := d.store.SetTemplateProgress(ctx, templateID, p); err != nil {
 		d.logger.Debug("cannot record progress", "template", templateID, "error", err)
+	}
+}
+
+// refreshMetrics keeps the metrics that are read from the state database up to date, in each process.
+func (d *daemon) refreshMetrics(ctx context.Context) {
+	const every = 30 * time.Second
+	for ctx.Err() == nil {
+		if err := d.templates.RefreshMetrics(ctx); err != nil && ctx.Err() == nil {
+			d.logger.DebugContext(ctx, "cannot refresh the metrics of templates", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(every):
+		}
 	}
 }
 
@@ -300,7 +312,7 @@ func (d *daemon) restartBuilds(ctx context.Context) error {
 		if t.State != mayfly.TemplateBuilding {
 			continue
 		}
-		unlock, ok, err := d.store.TryLock(ctx, "template:"+t.ID)
+		unlock, ok, err := d.store.TryLock(ctx, templates.LockName(t.ID))
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/auth"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
+	"github.com/mayflydb/mayfly/templates"
 )
 
 // Previews is what the API asks of the provisioner.
@@ -34,7 +35,15 @@ type Previews interface {
 // Templates is what the API asks of the template service.
 type Templates interface {
 	// Request stores a new template in state building and the job that builds it.
-	Request(ctx context.Context, project string) (*mayfly.Template, error)
+	Request(ctx context.Context, project, by string) (*mayfly.Template, error)
+	// Cancel asks for a build to be stopped.
+	Cancel(ctx context.Context, templateID, by, reason string) (*mayfly.Template, error)
+	// RollBack makes an older template current; version 0 is the one before the current.
+	RollBack(ctx context.Context, project string, version int, by, reason string) (current *mayfly.Template, replaced []*mayfly.Template, err error)
+	// Remove deletes a template that nothing uses; the current one only with force.
+	Remove(ctx context.Context, templateID, by string, force bool) (*mayfly.Template, error)
+	// Outlook returns what is coming for a project's templates.
+	Outlook(ctx context.Context, project string) (templates.Outlook, error)
 }
 
 // Options are what the API is made of.

@@ -56,7 +56,27 @@ func attempts() map[string]attempt {
 			must(b.t, err)
 			return "/projects/" + project + "/templates", ""
 		}},
+		"rollBackTemplates": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
+			b.template(project)
+			b.template(project)
+			return "/projects/" + project + "/templates/rollback", ""
+		}},
+		"cancelTemplate": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			_, err := b.pool.Exec(b.t.Context(), `update template set state = 'failed' where state = 'building'`)
+			must(b.t, err)
+			building, err := b.Templates.Request(b.t.Context(), project, "tester")
+			must(b.t, err)
+			return "/templates/" + building.ID + "/cancel", `{"reason":"enough"}`
+		}},
+		"removeTemplate": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			old := b.template(project)
+			b.template(project)
+			return "/templates/" + old.ID, ""
+		}},
 		"getTemplate":    ofTemplate(""),
+		"getTemplateReport": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
+			return "/projects/" + project + "/templates/" + b.template(project).ID + "/report", ""
+		}},
 		"streamTemplate": ofTemplate("/events"),
 		"revokeToken":    fixed(0, "/tokens/0123456789abcdef0123456789abcdef/revoke", ""),
 	}

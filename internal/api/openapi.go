@@ -70,7 +70,11 @@ func operation(r route, schemas object) object {
 	if r.gives != nil {
 		content["schema"] = schemaOf(r.gives, schemas)
 	}
-	answer["content"] = object{mediaType: content}
+	media := object{mediaType: content}
+	if r.html {
+		media["text/html"] = object{}
+	}
+	answer["content"] = media
 	out := object{
 		"operationId": r.id, "summary": r.summary, "description": "Needs the scope `" + string(r.scope) + "`.",
 		"responses": object{

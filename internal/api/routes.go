@@ -19,6 +19,7 @@ type route struct {
 	gives        any // a pointer to the type of the answer, nil for anything
 	status       int
 	events       bool // the answer is a stream of server-sent events with gives as data
+	html         bool // the answer is an HTML page for who accepts text/html
 	handle       echo.HandlerFunc
 }
 
@@ -94,6 +95,25 @@ func (a *API) routes() []route {
 		{
 			method: http.MethodGet, path: "/templates/:id", id: "getTemplate", summary: "Look at a template, its build and its report",
 			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, handle: a.getTemplate,
+		},
+		{
+			method: http.MethodPost, path: "/projects/:project/templates/rollback", id: "rollBackTemplates",
+			summary: "Go back to an older template: new previews use it, existing ones keep theirs until they are reset",
+			scope:   auth.ScopeTemplatesWrite, takes: &client.RollBack{}, gives: &client.RolledBack{}, status: http.StatusOK, handle: a.rollBackTemplates,
+		},
+		{
+			method: http.MethodPost, path: "/templates/:id/cancel", id: "cancelTemplate", summary: "Stop a template's build and remove what it made",
+			scope: auth.ScopeTemplatesWrite, takes: &client.Reason{}, gives: &client.Template{}, status: http.StatusAccepted, handle: a.cancelTemplate,
+		},
+		{
+			method: http.MethodDelete, path: "/templates/:id", id: "removeTemplate", summary: "Delete a template that no preview uses",
+			scope: auth.ScopeTemplatesWrite, gives: &client.Template{}, status: http.StatusOK, handle: a.removeTemplate,
+			query: []parameter{{"force", "also the one that new previews use", []string{"true", "false"}}},
+		},
+		{
+			method: http.MethodGet, path: "/projects/:project/templates/:id/report", id: "getTemplateReport",
+			summary: "What a template was built from, what was verified and what was found, as JSON or as a page",
+			scope:   auth.ScopePreviewsRead, status: http.StatusOK, html: true, handle: a.templateReport,
 		},
 		{
 			method: http.MethodGet, path: "/templates/:id/events", id: "streamTemplate", summary: "Follow a template's build",

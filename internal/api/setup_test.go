@@ -326,7 +326,7 @@ func (b *bed) refused(token, path, body string, status int, code mayfly.Code) cl
 // template stores a ready template of a project.
 func (b *bed) template(project string) *mayfly.Template {
 	b.t.Helper()
-	t, err := b.Templates.Request(b.t.Context(), project)
+	t, err := b.Templates.Request(b.t.Context(), project, "tester")
 	must(b.t, err)
 	now := time.Now()
 	t.State, t.ReadyAt, t.RowCount, t.SizeBytes, t.Report = mayfly.TemplateReady, &now, 42, 1<<20, []byte(`{"tables": []}`)

@@ -11,7 +11,6 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
-	"github.com/mayflydb/mayfly/internal/store"
 )
 
 // later answers a request that waits, when it is answered.
@@ -263,13 +262,13 @@ func TestPreviewEvents(t *testing.T) {
 func TestTemplateEvents(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	template, err := b.Templates.Request(t.Context(), "shop")
+	template, err := b.Templates.Request(t.Context(), "shop", "tester")
 	must(t, err)
 	events, _ := b.stream("/templates/" + template.ID + "/events")
 	if first, _ := next[client.Template](b, events, "template", "Template"); first.State != "building" {
 		t.Errorf("the first event is %+v", first)
 	}
-	must(t, b.Store.SetTemplateProgress(t.Context(), template.ID, store.Progress{Phase: "copy", Bytes: 1, TotalBytes: 2}))
+	must(t, b.Store.SetTemplateProgress(t.Context(), template.ID, mayfly.BuildProgress{Phase: "copy", Bytes: 1, TotalBytes: 2}))
 	for {
 		got, ok := next[client.Template](b, events, "template", "Template")
 		if !ok {
