@@ -29,6 +29,12 @@ type source interface {
 	sequences(ctx context.Context, toc *archive.Archive) ([]sequenceValue, error)
 	// populated returns the materialized views that have contents in the source.
 	populated(toc *archive.Archive) map[relation]bool
+	// inventory returns what the database of the source has.
+	inventory(toc *archive.Archive) *inventory
+	// workers returns how many readers there may be at a time, of those wanted.
+	workers(wanted int) int
+	// findings returns what there is to say about the source before anything is copied.
+	findings() []Finding
 	close()
 }
 
@@ -62,14 +68,14 @@ type rowReader interface {
 }
 
 // openSource opens a project's source.
-func openSource(ctx context.Context, s mayfly.Source) (source, error) {
+func openSource(ctx context.Context, s mayfly.Source, options liveOptions) (source, error) {
 	switch {
 	case s.DSN != "" && s.Archive != "":
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has two sources").WithHint("set either source.dsn_file (or source.dsn_env) or source.archive")
 	case s.DSN != "":
-		return openLive(ctx, s.DSN)
+		return openLive(ctx, s.DSN, options)
 	case s.Archive != "":
-		return openArchive(s.Archive)
+		return openArchive(ctx, s.Archive)
 	}
 	return nil, mayfly.Errorf(mayfly.CodeInvalid, "the project has no source").WithHint("set source.dsn_file, source.dsn_env or source.archive")
 }

@@ -2,11 +2,12 @@ package templates
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -14,47 +15,43 @@ import (
 	"github.com/mayflydb/mayfly/templates/archive"
 )
 
-// archiveSource reads a custom-format archive of pg_dump.
+// archiveSource reads a dump of pg_dump.
 type archiveSource struct {
 	path string
-	file *os.File
 	toc  *archive.Archive
 }
 
-func openArchive(path string) (_ source, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, mayfly.Errorf(mayfly.CodeSourceUnavailable, "the archive cannot be opened: %w", err).
-			WithHint("source.archive is a path on the machine that Mayfly runs on")
-	}
-	defer func() {
-		if err != nil {
-			_ = file.Close()
-		}
-	}()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, mayfly.Errorf(mayfly.CodeSourceUnavailable, "the archive cannot be read: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive %s is not a regular file", path).
-			WithHint("dump with `pg_dump -Fc` into one file; the directory format is not supported")
-	}
-	toc, err := archive.Open(file, info.Size())
+// openArchive opens a dump that can be read without a server. archive.NeedsRestore recognises the error for those that
+// cannot.
+func openArchive(ctx context.Context, path string) (source, error) {
+	toc, err := archive.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	return &archiveSource{path: path, file: file, toc: toc}, nil
+	return &archiveSource{path: path, toc: toc}, nil
 }
 
-func (s *archiveSource) close() { _ = s.file.Close() }
+func (s *archiveSource) close() { _ = s.toc.Close() }
+
+// ordered reports whether the rows have to come one table after the other, in the order of loads.
+func (s *archiveSource) ordered() bool { return s.toc.Sequential() }
 
 func (s *archiveSource) describe() SourceReport {
 	h := s.toc.Header
-	return SourceReport{
+	report := SourceReport{
 		Kind: "archive", Archive: s.path, Database: h.Database, ServerVersion: h.ServerVersion, Encoding: s.encoding(),
-		DumpVersion: h.DumpVersion, CreatedAt: &h.CreatedAt, Format: "custom " + h.Version + ", " + h.Compression,
+		DumpVersion: h.DumpVersion, Format: string(s.toc.Format),
 	}
+	if !h.CreatedAt.IsZero() {
+		report.CreatedAt = &h.CreatedAt
+	}
+	if h.Version != "" {
+		report.Format += " " + h.Version + ", " + h.Compression
+	}
+	if s.toc.Compression != archive.CompressionNone {
+		report.Format += ", in " + string(s.toc.Compression)
+	}
+	return report
 }
 
 func (s *archiveSource) major() int { return s.toc.Header.ServerMajor() }
@@ -90,10 +87,6 @@ func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []lo
 		if e.Kind != "TABLE DATA" || !e.HasData {
 			continue
 		}
-		if e.Copy == "" {
-			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive holds INSERT statements for %s.%s instead of COPY data", e.Schema, e.Tag).
-				WithHint("dump again without --inserts, --column-inserts and --rows-per-insert")
-		}
 		target, err := archive.ParseCopy(e.Copy)
 		if err != nil {
 			return nil, nil, err
@@ -102,7 +95,7 @@ func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []lo
 		found := byName[name]
 		switch {
 		case found == nil && tables.partitioned[name]:
-			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive loads partitions through the partitioned table %s", name).
+			return nil, nil, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive has rows of the partitioned table %s itself, not of its partitions", name).
 				WithHint("dump again without --load-via-partition-root")
 		case found == nil: // an extension's own table, or one that is left out
 			findings = append(findings, rowsWithoutTable(name))
@@ -112,6 +105,9 @@ func (s *archiveSource) loads(tables *catalog, toc *archive.Archive) (loads []lo
 			return nil, nil, err
 		}
 		loads = append(loads, load{table: found, entry: e, weight: toc.DataBytes(e)})
+	}
+	if s.ordered() {
+		slices.SortStableFunc(loads, func(a, b load) int { return cmp.Compare(toc.Position(a.entry), toc.Position(b.entry)) })
 	}
 	return loads, findings, nil
 }
@@ -181,7 +177,7 @@ type archiveReader struct{ toc *archive.Archive }
 func (r *archiveReader) close() {}
 
 func (r *archiveReader) read(ctx context.Context, l *load, w io.Writer, advance func(int64)) (int64, error) {
-	rows, err := r.toc.Rows(l.entry, func(n int) { advance(int64(n)) })
+	rows, err := r.toc.Rows(ctx, l.entry, func(n int) { advance(int64(n)) })
 	if err != nil {
 		return 0, err
 	}
@@ -217,3 +213,7 @@ func (c *lineCounter) Write(p []byte) (int, error) {
 	c.lines += int64(bytes.Count(p, []byte{'\n'}))
 	return c.w.Write(p)
 }
+
+func (s *archiveSource) inventory(toc *archive.Archive) *inventory { return inventoryOf(toc) }
+func (s *archiveSource) workers(wanted int) int                    { return wanted }
+func (s *archiveSource) findings() []Finding                       { return nil }
