@@ -84,10 +84,11 @@ WHERE a.attrelid = $1::text::pg_catalog.regclass AND a.attnum > 0 AND NOT a.atti
 
 // scannedExpressions are what indexes hold that no column does. Rows outside of a partial index are not in it.
 const scannedExpressions = `
-SELECT i.indexrelid::pg_catalog.regclass::text,
+SELECT pg_catalog.concat(n.nspname, '.', c.relname),
 	coalesce('CASE WHEN ' || pg_catalog.pg_get_expr(i.indpred, i.indrelid) || ' THEN ', '') || 'pg_catalog.concat('
 	|| pg_catalog.pg_get_indexdef(i.indexrelid, k.n, false) || ')' || CASE WHEN i.indpred IS NULL THEN '' ELSE ' END' END
-FROM pg_catalog.pg_index i CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnatts::int) AS k(n)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnatts::int) AS k(n)
 WHERE i.indrelid = $1::text::pg_catalog.regclass AND i.indkey[k.n - 1] = 0 AND i.indisvalid ORDER BY 1, k.n`
 
 // Table reads every row of a table or materialized view over a session that may, and returns how many there are.
