@@ -82,6 +82,23 @@ func transformerCases() []transformerCase {
 		{"date_shift", of("date"), []string{"1984-02-29", "1969-12-31", "0001-01-02", "9999-12-31", "infinity", "0044-03-15 BC", `\N`}},
 		{"date_shift", of("timestamp with time zone"), []string{"2024-02-29 10:11:12.5+00", "1900-01-01 00:00:00-07:30"}},
 		{"{mask: date_shift, by: value, days: 30}", of("date"), []string{"1984-02-29", "1984-03-01"}},
+		{"{mask: composite, fields: {name: {mask: person_name, part: first}, kept: keep, tags: redact, gone: \"null\", born: date_shift}}", sanitize.Column{Type: "public.person", Inner: personType()}, []string{
+			`("Jane ""J""",7,"{vip,\\"late payer\\"}",x,1984-02-29)`, `(,,,,)`, `("",7,,,)`, "(Jane)", `\N`,
+		}},
+		{"{mask: composite, fields: {name: token, kept: keep, tags: keep, gone: keep, born: keep}}", sanitize.Column{Type: "public.person[]", Inner: &sanitize.DataType{Name: "public.person[]", Kind: sanitize.TypeArray, Element: personType()}}, []string{
+			`{"(Jane,7,,,)",NULL,"(\\"Jane Roe\\",8,\\"{a,b}\\",,)"}`,
+		}},
+		{"hstore", of("public.hstore"), []string{`"name"=>"Jane Roe", "age"=>NULL, "a\\"b"=>""`, "oops", `\N`}},
+		{"{mask: hstore, entries: {email: email, kind: keep}, default: \"null\", keys: mask}", of("hstore"), []string{`"email"=>"jane@corp.example", "kind"=>"home", "Jane"=>"x"`}},
+		{"enum_label", sanitize.Column{Type: "public.tier", EnumLabels: []string{"free", "paid", "it's \"x\""}}, []string{"free", "paid", `it's "x"`, "new", `\N`}},
+		{"enum_label", sanitize.Column{Type: "public.tier[]", Inner: &sanitize.DataType{Name: "public.tier[]", Kind: sanitize.TypeArray, Element: &sanitize.DataType{Name: "public.tier", EnumLabels: []string{"free", "paid"}}}}, []string{"{free,paid,NULL}"}},
+		{"email", of("text[]"), []string{`{jane@corp.example,NULL,""}`, "[3:3]={jane@corp.example}"}},
+		{"number", of("integer[]"), []string{"{1,22,333}", "{{1,2},{3,4}}", "{}"}},
+		{"date_shift", of("daterange"), []string{"[1984-02-28,1984-03-01)", "(,1984-03-01)", "[1984-02-29,)", "empty", "[0044-03-15 BC,1984-03-01)", "[9998-12-31,9999-01-02)", `\N`}},
+		{"date_shift", of("tstzmultirange"), []string{`{["2024-02-28 00:00:00+00","2024-03-01 00:00:00+00"),["2025-01-01 10:00:00+00",)}`, "{}"}},
+		{"token", of("bytea"), []string{`\\x0a1b2c`, `\N`}},
+		{"{mask: token, length: 8}", of("bytea"), []string{`\\x0a1b2c`}},
+		{"{mask: json, keys: mask, paths: {$.email: email}}", of("jsonb"), []string{`{"email": "jane@corp.example", "jane": {"age": "x"}}`}},
 		{"json", of("jsonb"), []string{
 			`{"name": "Zo\\u00eb", "n": 12.5, "ok": true, "none": null, "jane@corp.example": {"a": ["x y"]}, "": ""}`,
 			`"text"`, "7", "[]", "{}", "not json", `{"a": 1} x`, `{"a": "\\ud83d\\ude00\\n"}`, `\N`,
@@ -90,6 +107,17 @@ func transformerCases() []transformerCase {
 			`{"email": "jane@corp.example", "n": 123, "deep": [{"phone": "555-0100"}], "phone": 5550100, "tags": ["vip", "late payer"], "gone": {"x": 1}, "s": 5, "contact": {"kind": "home", "name": "Jane", "pets": [{"n": "Rex"}]}, "a.b": {"k": "v"}, "theme": "dark \\\\ \\"q\\""}`,
 		}},
 	}
+}
+
+// personType is a composite type with an array in it.
+func personType() *sanitize.DataType {
+	return &sanitize.DataType{Name: "public.person", Kind: sanitize.TypeComposite, Fields: []sanitize.Field{
+		{Name: "name", Type: &sanitize.DataType{Name: "character varying", MaxLength: 40}},
+		{Name: "kept", Type: &sanitize.DataType{Name: "integer"}},
+		{Name: "tags", Type: &sanitize.DataType{Name: "text[]", Kind: sanitize.TypeArray, Element: &sanitize.DataType{Name: "text"}}},
+		{Name: "gone", Type: &sanitize.DataType{Name: "text"}},
+		{Name: "born", Type: &sanitize.DataType{Name: "date"}},
+	}}
 }
 
 func TestTransformersGolden(t *testing.T) {
