@@ -39,7 +39,7 @@ func bindComposite(a *arguments, t *target, key []byte) (binding, error) {
 		if s == nil {
 			return binding{}, &refusal{fmt.Sprintf("field %s of type %s has no rule", name, d.Name), "give every field; those that are harmless: keep"}
 		}
-		b, err := fitInside(key, t, d.Fields[i].Type, " field "+name, s)
+		b, err := fitInside(key, t, d.Fields[i].Type, "the field", s)
 		if err != nil {
 			return binding{}, fmt.Errorf("field %s: %w", name, err)
 		}

@@ -100,13 +100,13 @@ func rangeBound(base string) string {
 	}
 }
 
-// inside returns the target for something inside of t's values.
-func (t *target) inside(d *DataType, suffix string) *target {
+// inside returns the target for something inside of t's values, called part in refusals.
+func (t *target) inside(d *DataType, part string) *target {
 	c := &Column{Name: t.column.Name, Type: d.Name, MaxLength: d.MaxLength, EnumLabels: d.EnumLabels}
 	if d.Kind != TypeScalar {
 		c.Inner = d
 	}
 	inner := newTarget(&Table{}, c)
-	inner.path, inner.shown, inner.limits = t.path, t.shown+suffix, t.limits
+	inner.path, inner.shown, inner.limits, inner.part = t.path, t.shown, t.limits, part
 	return inner
 }

@@ -163,6 +163,8 @@ type target struct {
 	base   string
 	// limit is the greatest length of a result in characters, 0 for none.
 	limit int
+	// part is what the target is inside of the column's values, "" for the column itself.
+	part string
 	// limits are those of the declared domains.
 	limits domainLimits
 	// fold says that the type compares without regard to case (citext), trim that trailing spaces do not count (character).

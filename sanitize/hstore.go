@@ -26,7 +26,7 @@ func bindHstore(a *arguments, t *target, key []byte) (binding, error) {
 	values := map[string]binding{}
 	for i := range a.specs {
 		e := &a.specs[i]
-		b, err := fitInside(key, t, text, " key "+e.name, e.spec)
+		b, err := fitInside(key, t, text, "the value", e.spec)
 		if err != nil {
 			return binding{}, fmt.Errorf("key %s: %w", e.name, err)
 		}
@@ -34,7 +34,7 @@ func bindHstore(a *arguments, t *target, key []byte) (binding, error) {
 		whole.mapping += fmt.Sprintf(" %q: %s in %q", e.name, b.mapping, e.spec.domainOrDefault())
 		whole.inner = append(append(whole.inner, b.inner...), domainUse{spec: e.spec, mapping: b.elementMapping(), where: "key " + e.name + " (" + e.spec.mask + ")"})
 	}
-	other, err := fitInside(key, t, text, "", &spec{mask: a.text("default")})
+	other, err := fitInside(key, t, text, "the value", &spec{mask: a.text("default")})
 	if err != nil {
 		return binding{}, err
 	}

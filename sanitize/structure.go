@@ -2,7 +2,6 @@ package sanitize
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Values that have something inside, in PostgreSQL's text forms: arrays, composites, ranges, multiranges and hstore. A
@@ -68,10 +67,14 @@ func fitValue(key []byte, t *target, s *spec) (binding, error) {
 		}
 	}
 	if !k.accepts(t.family) {
-		return binding{}, &refusal{
+		r := &refusal{
 			fmt.Sprintf("%s is %s; %s works on: %s", t.what(), t.column.Type, k.name, k.familiesText()),
 			"write for example " + t.column.Name + ": " + propose(t.column).yaml(),
 		}
+		if t.part != "" {
+			r.hint = "use another transformer there"
+		}
+		return binding{}, r
 	}
 	own := key
 	if !k.master {
@@ -83,25 +86,25 @@ func fitValue(key []byte, t *target, s *spec) (binding, error) {
 	return b, err
 }
 
-// what names the target in refusals: the column, or something inside of it.
+// what names the target in refusals.
 func (t *target) what() string {
-	if strings.HasSuffix(t.shown, "."+t.column.Name) {
-		return "the column"
+	if t.part != "" {
+		return t.part
 	}
-	return t.shown[strings.LastIndex(t.shown, ".")+1:]
+	return "the column"
 }
 
-// fitInside fits a transformer to something inside of t.
-func fitInside(key []byte, t *target, d *DataType, suffix string, s *spec) (binding, error) {
-	b, err := fitValue(key, t.inside(d, suffix), s)
+// fitInside fits a transformer to something inside of t, called part.
+func fitInside(key []byte, t *target, d *DataType, part string, s *spec) (binding, error) {
+	b, err := fitValue(key, t.inside(d, part), s)
 	if err == nil && b.makeRow != nil {
-		return binding{}, &refusal{s.mask + " reads other columns; it does not work inside of a " + string(t.column.dataType().Kind), "use another transformer"}
+		return binding{}, &refusal{s.mask + " reads other columns; it does not work inside of other values", "use another transformer"}
 	}
 	return b, err
 }
 
 func fitArray(key []byte, t *target, d *DataType, s *spec) (binding, error) {
-	element, err := fitInside(key, t, d.Element, "[]", s)
+	element, err := fitInside(key, t, d.Element, "an element", s)
 	if err != nil {
 		return binding{}, err
 	}
@@ -124,14 +127,14 @@ func fitRange(key []byte, t *target, d *DataType, s *spec) (binding, error) {
 	if d.Kind == TypeMultirange && bounds != nil && bounds.Kind == TypeRange {
 		bounds = bounds.Element
 	}
-	bound, err := fitInside(key, t, bounds, "'s bounds", s)
+	bound, err := fitInside(key, t, bounds, "a bound", s)
 	if err != nil {
 		return binding{}, err
 	}
 	if !bound.ordered {
 		return binding{}, &refusal{
 			s.mask + " does not keep the order of the bounds: a range would end before it starts",
-			rangeHint(t.inside(bounds, "").family),
+			rangeHint(t.inside(bounds, "a bound").family),
 		}
 	}
 	multiple := d.Kind == TypeMultirange
