@@ -240,8 +240,11 @@ func (p *prober) value(value []byte) {
 	if len(value) < minBytes {
 		return
 	}
-	if f, provable := classify(value); provable {
-		p.print(p.hash.of(value, f))
+	// A number may be written in another way than the original; what begins with a letter is none.
+	if kindOf[value[0]]&(isLower|isUpper) == 0 || p.m.originals.begins.may(value) {
+		if f, provable := classify(value); provable {
+			p.print(p.hash.of(value, f))
+		}
 	}
 	if len(value) > minWord {
 		p.words(value)

@@ -72,21 +72,24 @@ func (o *Observer) Original(column int, value []byte) {
 	c.counts.seen.add(print.High)
 	if provable {
 		c.counts.Provable++
-		o.record(c, print, value)
+		o.record(c, print, value, f)
 	}
 	if c.splits && structured(value) {
 		leaves(value, func(leaf []byte) {
 			if f, provable := classify(leaf); provable {
-				o.record(c, o.hash.of(leaf, f), leaf)
+				o.record(c, o.hash.of(leaf, f), leaf, f)
 			}
 		})
 	}
 }
 
 // record writes a fingerprint that was not written just now.
-func (o *Observer) record(c *observed, print Fingerprint, value []byte) {
+func (o *Observer) record(c *observed, print Fingerprint, value []byte, f form) {
 	if o.seen(print, c.number) {
 		return
+	}
+	if f != formDigits {
+		o.recorder.begins.add(value)
 	}
 	if c.sample.wants(print.High) {
 		c.sample.add(c.number, print.High, value)

@@ -25,7 +25,8 @@ type Originals struct {
 	path   string
 	key    Key
 	filter *filter
-	made   *filter // results that may be somebody's original
+	made   *filter   // results that may be somebody's original
+	begins *prefixes // nil after a restart
 	sample []sampled
 }
 

@@ -56,6 +56,7 @@ type Recorder struct {
 	columns []*Column
 	byName  map[string]uint32
 	sample  []sampled
+	begins  *prefixes
 	written int64
 	err     error
 }
@@ -72,7 +73,7 @@ func NewRecorder(path string, maskingKey []byte) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the file of fingerprints: %w", err)
 	}
-	r := &Recorder{key: NewKey(maskingKey), path: path, file: file, out: bufio.NewWriterSize(file, 1<<20), byName: map[string]uint32{}}
+	r := &Recorder{key: NewKey(maskingKey), path: path, file: file, out: bufio.NewWriterSize(file, 1<<20), byName: map[string]uint32{}, begins: newPrefixes()}
 	_, r.err = r.out.WriteString(fileMagic + KeyCheck(maskingKey))
 	return r, nil
 }
@@ -151,6 +152,7 @@ func (r *Recorder) Finish() (*Originals, error) {
 		return nil, err
 	}
 	o.sample = cutSamples(r.sample)
-	r.sample = nil
+	o.begins = r.begins.shrink()
+	r.sample, r.begins = nil, nil
 	return o, nil
 }

@@ -320,7 +320,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if hits, err := m.hits(func(Place) bool { return false }); err != nil || len(hits) != 1 || hits[0].Values != 1 {
 		t.Errorf("hits are %v, %v; want the one original", hits, err)
 	}
-	observer := (&Recorder{byName: map[string]uint32{}}).Table("s", "t", make([]sanitize.ColumnPlan, 1600))
+	observer := (&Recorder{byName: map[string]uint32{}, begins: newPrefixes()}).Table("s", "t", make([]sanitize.ColumnPlan, 1600))
 	size := 0
 	for i := range observer.columns {
 		size += cap(observer.columns[i].prints) * 16

@@ -6,28 +6,52 @@ const maxRun = 4
 // words asks about the words of a longer text: each one that looks as if it could identify somebody, runs of up to
 // maxRun words, and groups of digits.
 func (p *prober) words(text []byte) {
-	var starts [maxRun]int
-	n := 0
+	var starts [maxRun]int // of the last words, negative for those that no original begins like
+	begins := p.m.originals.begins
+	n, digits := 0, 0
 	for i := 0; i < len(text); {
 		for i < len(text) && separates(text[i]) {
 			i++
 		}
 		start := i
 		for i < len(text) && !separates(text[i]) {
+			if text[i] == ':' && i+minBytes < len(text) && begins.may(text[i+1:]) {
+				p.part(text[i+1 : endOfWord(text, i+1)])
+			}
+			if kindOf[text[i]] == isDigit {
+				digits++
+			}
 			i++
 		}
 		if start == i {
 			break
 		}
 		copy(starts[1:], starts[:maxRun-1])
-		starts[0] = start
 		n = min(n+1, maxRun)
-		p.word(text[start:i], len(text))
-		for run := 1; run < n; run++ {
-			p.run(text[starts[run]:i], len(text))
+		starts[0] = -1
+		bare := start
+		for bare < i && punctuates(text[bare]) {
+			bare++
+		}
+		if begins.may(text[start:]) || bare > start && begins.may(text[bare:]) {
+			starts[0] = start
+		}
+		for run := range n {
+			if at := starts[run]; at >= 0 && i-at >= minBytes && i-at < len(text) {
+				p.part(text[at:i])
+			}
 		}
 	}
-	p.numbers(text)
+	if digits >= minDigits {
+		p.numbers(text)
+	}
+}
+
+func endOfWord(text []byte, i int) int {
+	for i < len(text) && !separates(text[i]) {
+		i++
+	}
+	return i
 }
 
 // separates reports whether words end at c.
@@ -40,28 +64,7 @@ func separates(c byte) bool {
 	}
 }
 
-// word asks about one word, also without the punctuation around it and without what precedes a colon ("mailto:").
-func (p *prober) word(word []byte, whole int) {
-	if len(word) < minBytes {
-		return
-	}
-	if len(word) < whole {
-		p.part(word)
-	}
-	for i, c := range word {
-		if c == ':' && i+1 < len(word) {
-			p.part(word[i+1:])
-		}
-	}
-}
-
-// run asks about several words.
-func (p *prober) run(words []byte, whole int) {
-	if len(words) >= minLetters && len(words) < whole {
-		p.part(words)
-	}
-}
-
+// part asks about a word or several, also without the punctuation around.
 func (p *prober) part(part []byte) {
 	p.look(part)
 	bare := part
@@ -85,10 +88,10 @@ func punctuates(c byte) bool {
 	}
 }
 
-// look asks about a part of a text. Single words of letters must be longer than whole values.
+// look asks about a part of a text that is no number. Single words of letters must be longer than whole values.
 func (p *prober) look(part []byte) {
 	f, provable := classify(part)
-	if !provable || f != formDigits && len(part) < minWord && letters(part) {
+	if !provable || f == formDigits || len(part) < minWord && letters(part) {
 		return
 	}
 	p.print(p.hash.of(part, f))
@@ -103,23 +106,38 @@ func letters(word []byte) bool {
 	return true
 }
 
-// numbers asks about groups of digits and what stands between them in a phone or card number.
+// numbers asks about runs of digits, and about several of them with what stands between them in a phone or card number.
 func (p *prober) numbers(text []byte) {
 	for i := 0; i < len(text); {
 		if kindOf[text[i]] != isDigit {
 			i++
 			continue
 		}
-		start, end, digits := i, i, 0
-		for i < len(text) && kindOf[text[i]]&(isDigit|isPunct) != 0 && text[i] != ',' && text[i] != ':' {
-			if kindOf[text[i]] == isDigit {
-				digits++
-				end = i + 1
+		start, run, end, digits := i, i, i, 0
+		for ; i < len(text) && kindOf[text[i]]&(isDigit|isPunct) != 0 && text[i] != ',' && text[i] != ':'; i++ {
+			if kindOf[text[i]] != isDigit {
+				continue
 			}
-			i++
+			if end < i {
+				p.number(text[run:end], len(text))
+				run = i
+			}
+			digits++
+			end = i + 1
 		}
-		if digits >= minDigits && end-start < len(text) {
-			p.look(text[start:end])
+		p.number(text[run:end], len(text))
+		if run > start && digits >= minDigits {
+			p.number(text[start:end], len(text))
 		}
+	}
+}
+
+// number asks about a part of a text that is a number.
+func (p *prober) number(part []byte, whole int) {
+	if len(part) < minDigits || len(part) == whole {
+		return
+	}
+	if f, provable := classify(part); provable {
+		p.print(p.hash.of(part, f))
 	}
 }
