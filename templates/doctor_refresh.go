@@ -56,15 +56,15 @@ func (t *target) refreshMatviews(ctx context.Context, conn *pgx.Conn, views []ma
 // fill refreshes one materialized view, or notes why not.
 func (m *matviews) fill(ctx context.Context, v matview, populated bool) error {
 	f := Finding{Object: "materialized view " + v.String(), Done: "left WITH NO DATA: reading it is an error until it is refreshed"}
-	if !populated {
-		f.Code, f.Severity, f.Cause = codeMatviewUnpopulated, SeverityInfo, "it has no contents in the source either"
-		f.Advice = "REFRESH MATERIALIZED VIEW in the source, or drop it if nobody needs it"
-	} else if below, found := m.emptyBelow(v.oid, map[uint32]bool{}); found {
+	if below, found := m.emptyBelow(v.oid, map[uint32]bool{}); found {
 		f.Code, f.Severity, f.Cause = codeMatviewReadsEmpty, SeverityWarning, "it reads the "+below.Object+", which has no contents"
 		if below.Severity == SeverityError {
 			f.Severity = SeverityError
 		}
 		f.Advice = "see the finding about that"
+	} else if !populated {
+		f.Code, f.Severity, f.Cause = codeMatviewUnpopulated, SeverityInfo, "it has no contents in the source either"
+		f.Advice = "REFRESH MATERIALIZED VIEW in the source, or drop it if nobody needs it"
 	} else {
 		err := execAll(ctx, m.conn, "REFRESH MATERIALIZED VIEW "+v.sql())
 		var server *pgconn.PgError

@@ -1,6 +1,33 @@
 package templates
 
-import "testing"
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/pgtest"
+)
+
+//go:embed testdata/broken.sql
+var brokenSQL string
+
+// brokenRules keep every column of the broken source, by name: what it lacks is not to come from masking.
+func brokenRules() string {
+	rules := "version: 1\ndefaults:\n"
+	for _, c := range strings.Fields(`id code label parent_id email twin room during note Body at n body small down a m f own name other version dirty
+		installed_rank description type script success migration_name finished_at rolled_back_at started_at applied_steps_count version_num`) {
+		rules += fmt.Sprintf("  - {match: \"*.*.%s\", mask: keep}\n", c)
+	}
+	return rules
+}
 
 // found returns the one finding with a code about an object; "" is any.
 func found(t *testing.T, result *Result, code, object string) Finding {
@@ -13,6 +40,259 @@ func found(t *testing.T, result *Result, code, object string) Finding {
 			return f
 		}
 	}
-	t.Errorf("no finding %s about %q in %+v", code, object, result.Report.Findings)
+	t.Errorf("no finding %s about %q", code, object)
 	return Finding{}
+}
+
+// expectation is a finding that a broken source has to lead to.
+type expectation struct {
+	code, object string
+	severity     Severity
+	count        int64
+	text         string // in its cause, what was done, or its samples
+	liveOnly     bool
+}
+
+func brokenExpectations(suffix string) []expectation {
+	return []expectation{
+		{code: codeForeignKeyViolated, object: "fk constraint public.child child_parent", severity: SeverityWarning, count: 3, text: "parent_id=77 (2 rows)"},
+		{code: codeForeignKeyViolated, object: "fk constraint public.measures measures_parent", count: 1, text: "parent_id=99 (1 rows)"},
+		{code: codeDuplicateKeys, object: "constraint public.twins twins_pkey", severity: SeverityError, count: 5, text: "id=3 (3 rows)"},
+		{code: codeDuplicateKeys, object: "index public.twins_email", severity: SeverityError, count: 2, text: "lower(email)=b@x.test (2 rows)"},
+		{code: codeDuplicateKeys, object: "constraint public.bookings bookings_overlap", severity: SeverityError, count: 1, text: "room=7, during=[4,9)"},
+		{code: codeDependent, object: "fk constraint public.twin_refs twin_refs_twin", severity: SeverityError},
+		{code: codeDependent, object: "view public.twins_grouped", severity: SeverityError},
+		{code: codeIndexRowTooLarge, object: "index public.long_values_body", severity: SeverityWarning, count: 1, text: "id=1: "},
+		{code: codeIndexRowTooLarge, object: "index public.long_values_note", severity: SeverityError, count: 1, text: "id=2: "},
+		{code: codeIndexInvalid, object: "index public.parent_label", severity: SeverityWarning, liveOnly: true},
+		{code: codeMatviewFailed, object: "materialized view public.z_fails", severity: SeverityError, text: "division by zero"},
+		{code: codeMatviewReadsEmpty, object: "materialized view public.a_reads_failed", severity: SeverityError, text: "public.z_fails"},
+		{code: codeMatviewUnpopulated, object: "materialized view public.z_empty", severity: SeverityInfo},
+		{code: codeMatviewReadsEmpty, object: "materialized view public.a_reads_empty", severity: SeverityWarning, text: "public.z_empty"},
+		{code: codeTriggerNotFiring, object: "trigger public.guarded.g_off", text: "disabled"},
+		{code: codeTriggerNotFiring, object: "trigger public.guarded.g_replica", text: "REPLICA"},
+		{code: codeTriggerNotFiring, object: "trigger public.guarded.g_always", text: "ALWAYS"},
+		{code: codeTriggerNotFiring, object: "rule public.guarded.guarded_off", text: "disabled"},
+		{code: codeRowSecurity, object: "table public.guarded", text: "its owner, too"},
+		{code: codeEventTrigger, object: "event trigger refuse_" + suffix, severity: SeverityInfo},
+		{code: codeSequenceBehind, object: "sequence public.counted_id_seq", severity: SeverityWarning, text: "set to 60"},
+		{code: codeSequenceBehind, object: "sequence public.counted_small_seq", text: "set to 32767"},
+		{code: codeSequenceBehind, object: "sequence public.downwards", text: "set to -9"},
+		{code: codeUnlogged, object: "table public.scratch", severity: SeverityInfo},
+		{code: codeForeignTable, object: "foreign table public.remote", severity: SeverityInfo, text: "empty"},
+		{code: codeForeignServer, object: "server elsewhere"},
+		{code: codeForeignServer, object: "user mapping USER MAPPING public SERVER elsewhere"},
+		{code: codeExtensionLeftOut, object: "extension postgres_fdw"},
+		{code: codePublication, object: "publication changes"},
+		{code: codeSubscription, object: "subscription sub_" + suffix, liveOnly: true},
+		{code: codeLargeObjects, object: "large objects", severity: SeverityWarning, count: 1},
+		{code: codeRoleSettings, object: "settings of role billing_" + suffix + " (search_path)", liveOnly: true},
+		{code: codeOwnersReplaced, object: "owners", text: "billing_" + suffix},
+		{code: codeDatabaseOwner, object: "database shop", text: "source_"},
+		{code: codeCollationMissing, object: "collation pg_catalog.de_XX.utf8", severity: SeverityWarning},
+		{code: codeCollationVersion, object: "collation pg_catalog.de-x-icu", severity: SeverityInfo, text: "1.0", liveOnly: true},
+		{code: codeMigrationUnfinished, object: "table public.schema_migrations", severity: SeverityWarning, text: "version 42"},
+		{code: codeMigrationUnfinished, object: "table public.flyway_schema_history", text: "table ledgers"},
+		{code: codeMigrationMissing, object: "table public.flyway_schema_history", count: 1, text: "table vouchers"},
+		{code: codeMigrationUnfinished, object: "table public._prisma_migrations", count: 1, text: "table wishes"},
+		{code: codeMigrationUnfinished, object: "table public.alembic_version", count: 2, text: "head aaa"},
+		{code: codeSizeExplained, object: "size", severity: SeverityInfo, text: "public.bloated: 2.", liveOnly: true},
+	}
+}
+
+// TestBrokenSource builds from a source with many defects, live and from its archive, and looks for a finding about each.
+func TestBrokenSource(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint, suffix := brokenSource(t)
+	archived := b.archiveOf(t, endpoint, true, "--blobs")
+	for name, source := range map[string]mayfly.Source{"live": {DSN: endpoint.DSN()}, "archive": {Archive: archived}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req := request(t, source, brokenRules())
+			req.Project.Templates.RefuseFindings = "none"
+			result := b.build(t, req)
+			for _, want := range brokenExpectations(suffix) {
+				if !want.liveOnly || source.DSN != "" {
+					want.check(t, result)
+				}
+			}
+			text := fmt.Sprint(result.Report.Findings)
+			for _, secret := range []string{"fdw-secret-8812", "db.internal", "plantedblob", endpoint.Password} {
+				if strings.Contains(text, secret) {
+					t.Errorf("the findings hold %q", secret)
+				}
+			}
+			if !slices.IsSortedFunc(result.Report.Findings, func(a, b Finding) int { return b.Severity.rank() - a.Severity.rank() }) {
+				t.Error("the worst findings do not come first")
+			}
+			_, conn := b.clone(t, req.Template.ID, result.Image)
+			checkBroken(t, conn)
+		})
+	}
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		result, err := b.refused(t.Context(), t, request(t, mayfly.Source{Archive: archived}, brokenRules()), mayfly.CodeVerificationFailed, codeDuplicateKeys)
+		if !strings.Contains(mayfly.ErrorHint(err), "refuse_findings") {
+			t.Errorf("the hint does not say where this is set: %q", mayfly.ErrorHint(err))
+		}
+		found(t, result, codeMatviewFailed, "materialized view public.z_fails")
+	})
+}
+
+func brokenSource(t *testing.T) (endpoint pgtest.Endpoint, suffix string) {
+	t.Helper()
+	endpoint = sourceDatabase(t, brokenSQL)
+	server := pgtest.Cluster(t)
+	conn := server.Connect(t, endpoint.Database)
+	suffix = strings.TrimPrefix(value(t, conn, "SELECT evtname FROM pg_event_trigger"), "refuse_")
+	server.Exec(t, endpoint.Database, "CREATE SUBSCRIPTION sub_"+suffix+" CONNECTION 'host=nowhere password=fdw-secret-8812' PUBLICATION p WITH (connect = false, slot_name = NONE)")
+	atEnd(t, server, endpoint.Database, "DROP SUBSCRIPTION sub_"+suffix) // or the database cannot be dropped
+	return endpoint, suffix
+}
+
+// atEnd runs a statement when the test ends.
+func atEnd(t *testing.T, server *pgtest.Server, database, statement string) {
+	t.Helper()
+	t.Cleanup(func() {
+		conn, err := pgx.Connect(context.Background(), server.DSN(database))
+		if err != nil {
+			t.Errorf("connect to clean up: %v", err)
+			return
+		}
+		defer func() { _ = conn.Close(context.Background()) }()
+		if _, err := conn.Exec(context.Background(), statement); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+	})
+}
+
+func (e *expectation) check(t *testing.T, result *Result) {
+	t.Helper()
+	f := found(t, result, e.code, e.object)
+	if f.Code == "" {
+		return
+	}
+	all := f.Cause + " | " + f.Done + " | " + strings.Join(f.Samples, " | ")
+	if e.severity != "" && f.Severity != e.severity || e.count != f.Count && e.count != 0 || !strings.Contains(all, e.text) {
+		t.Errorf("the finding %s about %s is of severity %s with count %d, wanted %s with %d and %q: %s", e.code, e.object, f.Severity, f.Count, e.severity, e.count, e.text, all)
+	}
+}
+
+// checkBroken looks at what became of the broken source's objects.
+func checkBroken(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	for query, want := range map[string]string{
+		`SELECT count(*) FROM public.child`:                                                                                                                    "103",
+		`SELECT count(*) FROM public.twins`:                                                                                                                    "6",
+		`SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent'`:                                                                                "false",
+		`SELECT count(*) FROM pg_constraint WHERE conname IN ('twins_pkey', 'twin_refs_twin', 'bookings_overlap')`:                                             "0",
+		`SELECT count(*) FROM pg_class WHERE relname IN ('twins_email', 'long_values_body', 'long_values_note')`:                                               "0",
+		`SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND NOT relispopulated`:                                            "a_reads_empty,a_reads_failed,z_empty,z_fails",
+		`SELECT count(*) FROM public.twins_grouped`:                                                                                                            "0",
+		`SELECT n FROM public.good`:                                                                                                                            "103",
+		`SELECT string_agg(tgname || tgenabled::text, ',' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'public.guarded'::regclass`:                         "g_alwaysA,g_offD,g_onO,g_replicaR",
+		`SELECT string_agg(rulename || ev_enabled::text, ',' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'public.guarded'::regclass`:                   "guarded_notO,guarded_offD",
+		`SELECT count(*) || ',' || sum(size) FROM public.guarded`:                                                                                              "10,51",
+		`SELECT nextval('public.counted_id_seq') || ',' || nextval('public.downwards')`:                                                                        "61,-10",
+		`SELECT string_agg(tableoid::regclass || ':' || a, ',' ORDER BY a) FROM public.mother`:                                                                 "mother:1,kid:3",
+		`SELECT (SELECT count(*) FROM public.father) || ',' || (SELECT own FROM public.kid)`:                                                                   "2,k",
+		`SELECT string_agg(tableoid::regclass || ':' || n, ',' ORDER BY 1) FROM (SELECT tableoid, count(*) n FROM public.measures GROUP BY 1) q (tableoid, n)`: "measures_new_0_a:35,measures_new_1:35,measures_old:30",
+		`SELECT relkind FROM pg_class WHERE relname = 'remote'`:                                                                                                "114",
+		`SELECT count(*) FROM public.remote_view`:                                                                                                              "0",
+		`SELECT obj_description('public.remote'::regclass) || ',' || col_description('public.remote'::regclass, 1)`:                                            "far away,its key",
+		`SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension`:                                                                                   "btree_gist,cube,earthdistance,plpgsql",
+		`SELECT count(*) FROM pg_publication`:                                                                                                                  "0",
+		`SELECT count(*) FROM pg_largeobject_metadata`:                                                                                                         "0",
+		`SELECT relpersistence FROM pg_class WHERE relname = 'scratch'`:                                                                                        "117",
+	} {
+		if got := value(t, conn, query); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+	for _, statement := range []string{
+		`INSERT INTO public.child VALUES (999, 999)`, // a constraint that is NOT VALID holds for new rows
+		`INSERT INTO public.remote (id, kind) VALUES (1, '(')`,
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err == nil {
+			t.Errorf("%s succeeded; a constraint is missing", statement)
+		}
+	}
+}
+
+// TestMaskingThatBreaksKeys: duplicates that masking may have made are no finding. The rules are wrong.
+func TestMaskingThatBreaksKeys(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint := sourceDatabase(t, `CREATE TABLE public.people (id int PRIMARY KEY, kind int NOT NULL, city text NOT NULL, place text GENERATED ALWAYS AS (city || '!') STORED CONSTRAINT people_place UNIQUE);
+		INSERT INTO public.people SELECT i, i, 'secret-city' || i FROM generate_series(1, 100) i`)
+	req := request(t, mayfly.Source{DSN: endpoint.DSN()}, "version: 1\ntables: {public.people: {columns: {id: keep, kind: keep, city: {mask: static, value: X}}}}")
+	req.Project.Templates.RefuseFindings = "none"
+	_, err := b.refused(t.Context(), t, req, mayfly.CodeInvalid, "people_place")
+	if !strings.Contains(mayfly.ErrorHint(err), "masked values") {
+		t.Errorf("the hint does not say that masking is to blame: %q", mayfly.ErrorHint(err))
+	}
+}
+
+// TestInvalidText restores an archive of a database that took any bytes into one that does not.
+func TestInvalidText(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	server := pgtest.Cluster(t)
+	source := sourceDatabase(t, "SELECT 1")
+	name := source.Database + "_ascii"
+	server.Exec(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' OWNER "+source.Role)
+	atEnd(t, server, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
+	server.Exec(t, name, `CREATE TABLE public.people (id int PRIMARY KEY, email text, filler text);
+		INSERT INTO public.people SELECT i, 'e' || i, CASE WHEN i = 70 THEN convert_from('\xfc6e69', 'SQL_ASCII') ELSE 'Zürich' END FROM generate_series(1, 100) i`)
+	source.Database = name
+	data, err := os.ReadFile(b.archiveOf(t, source, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := "version: 1\ntables: {public.people: {columns: {id: keep, email: keep, filler: keep}}}"
+	utf8 := bytes.ReplaceAll(data, []byte("ENCODING = 'SQL_ASCII'"), []byte("ENCODING = 'UTF8'     "))
+	utf8 = bytes.ReplaceAll(utf8, []byte("LOCALE = 'C'"), []byte("LOCALE = 'C'"))
+	_, err = b.refused(t.Context(), t, request(t, mayfly.Source{Archive: writeFile(t, utf8)}, rules), mayfly.CodeSourceInvalid, `"filler" of public.people is not valid UTF-8 in row 70`)
+	if !strings.Contains(mayfly.ErrorHint(err), "convert_from") {
+		t.Errorf("the hint shows no way out: %q", mayfly.ErrorHint(err))
+	}
+	result := b.build(t, request(t, mayfly.Source{Archive: writeFile(t, data)}, rules))
+	found(t, result, codeEncodingNone, "database shop")
+}
+
+func TestTextCheck(t *testing.T) {
+	t.Parallel()
+	text := "1\tZürich 🦋\tx\n2\tb\\nad\t\\N\n3\t\xfc\tx\n"
+	on := &table{relation: relation{"public", "t"}}
+	on.masking.Columns = slices.Grow(on.masking.Columns, 3)[:3]
+	for i, name := range []string{"id", "name", "rest"} {
+		on.masking.Columns[i].Name = name
+	}
+	for size := 1; size <= len(text); size++ {
+		var out bytes.Buffer
+		check := &textCheck{w: &out, table: on}
+		var err error
+		for at := 0; at < len(text) && err == nil; at += size {
+			_, err = check.Write([]byte(text[at:min(at+size, len(text))]))
+		}
+		if err == nil || !strings.Contains(err.Error(), `"name" of public.t is not valid UTF-8 in row 3`) {
+			t.Fatalf("in pieces of %d bytes: %v", size, err)
+		}
+		if !strings.HasPrefix(text, out.String()) {
+			t.Fatalf("in pieces of %d bytes, what was passed on is %q", size, out.String())
+		}
+	}
+}
+
+func TestOrdinaryTable(t *testing.T) {
+	t.Parallel()
+	got, ok := ordinaryTable("CREATE FOREIGN TABLE public.\"a\nSERVER b\" (\n    id integer DEFAULT '(\nSERVER x'::text NOT NULL,\n    e text DEFAULT E'\\'\nSERVER y'\n)\nINHERITS (public.p)\nSERVER s\nOPTIONS (\n    password 'secret'\n);\nALTER FOREIGN TABLE x;\n")
+	want := "CREATE TABLE public.\"a\nSERVER b\" (\n    id integer DEFAULT '(\nSERVER x'::text NOT NULL,\n    e text DEFAULT E'\\'\nSERVER y'\n)\nINHERITS (public.p);\n"
+	if !ok || got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if _, ok := ordinaryTable("CREATE FOREIGN TABLE t (a text DEFAULT '\nSERVER s'"); ok {
+		t.Error("a definition without a server was taken")
+	}
 }

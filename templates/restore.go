@@ -185,7 +185,7 @@ func (r *restorer) preData(ctx context.Context, entries []*archive.Entry) error 
 // and other names of the server's own functions.
 func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 	if why := r.target.missing(e); why != nil {
-		r.target.drop(e, why.finding(object(e)))
+		r.target.drop(e, r.emptyView(ctx, e, why.finding(object(e))))
 		return nil
 	}
 	err := r.attempt(ctx, e)
