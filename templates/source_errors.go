@@ -23,6 +23,12 @@ const (
 	sqlFeatureNotSupported  = "0A000"
 	sqlUndefinedFile        = "58P01"
 	sqlDiskFull             = "53100"
+	sqlTooManyConnections   = "53300"
+	sqlQueryCanceled        = "57014"
+	sqlIdleInTransaction    = "25P03"
+	sqlTransactionTimeout   = "25P04"
+	sqlInvalidParameter     = "22023"
+	sqlObjectNotConfigured  = "55P02"
 	sqlLimitExceeded        = "54000"
 	sqlForeignKeyViolation  = "23503"
 	sqlUniqueViolation      = "23505"
@@ -70,10 +76,22 @@ func sourceHint(err error) string {
 	case sqlLockNotAvailable:
 		return "another session holds or waits for a lock on the table; build again when it is done, or use a read replica"
 	case sqlSerializationFailure:
-		return "the replica cancelled the read to replay changes: set hot_standby_feedback = on, or raise max_standby_streaming_delay"
+		return hintConflict
+	case sqlQueryCanceled:
+		return "a statement took longer than source.statement_timeout, or somebody cancelled it; raise the limit if a table is that large"
+	case sqlTooManyConnections:
+		return "set source.max_connections to what the source has to spare, or raise the role's CONNECTION LIMIT"
+	case sqlIdleInTransaction, sqlTransactionTimeout:
+		return "something on the way ends long transactions: exempt the source's role from the limit"
+	}
+	if strings.Contains(server.Message, "conflict with recovery") { // ends the whole session, with a code of its own
+		return hintConflict
 	}
 	return "the server's log has the details"
 }
+
+const hintConflict = "the replica cancelled the read because it had to replay changes that the read was in the way of: set hot_standby_feedback = on there, " +
+	"or raise max_standby_streaming_delay, and build again"
 
 // scrub removes the password from a text. Nothing that is known puts it there; this is for what is not known.
 func (s *liveSource) scrub(text string) string {

@@ -73,7 +73,7 @@ func attempts() map[string]attempt {
 			b.template(project)
 			return "/templates/" + old.ID, ""
 		}},
-		"getTemplate":    ofTemplate(""),
+		"getTemplate": ofTemplate(""),
 		"getTemplateReport": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
 			return "/projects/" + project + "/templates/" + b.template(project).ID + "/report", ""
 		}},
