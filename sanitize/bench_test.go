@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/mayflydb/mayfly/sanitize"
@@ -78,5 +79,30 @@ func BenchmarkMask8of20(b *testing.B) {
 		if _, err := w.Write(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestMaskingAllocatesNothingPerRow is not parallel: what other tests allocate would count.
+func TestMaskingAllocatesNothingPerRow(t *testing.T) {
+	table, rules := benchTable()
+	table.Columns = append(table.Columns, sanitize.Column{Name: "tags", Type: "text[]"}, sanitize.Column{Name: "document", Type: "jsonb"},
+		sanitize.Column{Name: "person", Type: "public.person", Inner: personType()}, sanitize.Column{Name: "span", Type: "daterange"}, sanitize.Column{Name: "store", Type: "hstore"})
+	text := string(rules) + `      tags: redact
+      document: {mask: json, paths: {$.email: email, $.n: number}}
+      person: {mask: composite, fields: {name: token, kept: keep, tags: redact, gone: phone, born: date_shift}}
+      span: date_shift
+      store: {mask: hstore, entries: {mail: email}}
+`
+	row := strings.TrimSuffix(string(benchRows(1)), "\n") + "\t{vip,\"late payer\",NULL}\t{\"email\": \"jane@corp.example\", \"n\": 12, \"x\": [true]}" +
+		"\t(Jane,7,\"{a,b}\",+44 20 7946,1984-02-29)\t[2024-01-01,2024-02-01)\t\"mail\"=>\"jane@corp.example\", \"x\"=>NULL\n"
+	const rows = 100
+	data := []byte(strings.Repeat(row, rows))
+	w := planFor(t, text, table).Table("public", "t").Writer(io.Discard)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations for %d rows", n, rows)
 	}
 }

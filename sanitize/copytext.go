@@ -127,6 +127,9 @@ func hexValue(c byte) (int, bool) {
 func appendEscaped(dst, value []byte) []byte {
 	start := 0
 	for i, c := range value {
+		if c > '\r' && c != '\\' {
+			continue
+		}
 		e := escapeLetter(c)
 		if e == 0 {
 			continue

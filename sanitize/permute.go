@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 // permuter maps [0, n) onto itself, one to one, without any fixed point: what numbers and phone numbers need to stay
@@ -17,6 +18,9 @@ type permuter struct {
 	block   cipher.Block
 	in, out [aes.BlockSize]byte
 	sizes   map[uint64]halves
+	// last are the halves of lastSize: most values of a column have the same size.
+	last     halves
+	lastSize uint64
 }
 
 // halves are the moduli of the two halves.
@@ -35,6 +39,9 @@ func newPermuter(key []byte) *permuter {
 }
 
 func (p *permuter) halves(n uint64) halves {
+	if n == p.lastSize {
+		return p.last
+	}
 	h, ok := p.sizes[n]
 	if !ok {
 		h.a = uint64(math.Sqrt(float64(n)))
@@ -44,6 +51,7 @@ func (p *permuter) halves(n uint64) halves {
 		h.b = (n + h.a - 1) / h.a
 		p.sizes[n] = h
 	}
+	p.last, p.lastSize = h, n
 	return h
 }
 
@@ -61,8 +69,8 @@ func (p *permuter) forward(x, n uint64, h halves) uint64 {
 	for {
 		left, right := x%h.a, x/h.a
 		for i := uint64(0); i < feistelRounds; i += 2 {
-			left = (left + p.round(n, i, right)%h.a) % h.a
-			right = (right + p.round(n, i+1, left)%h.b) % h.b
+			left = add(left, p.round(n, i, right, h.a), h.a)
+			right = add(right, p.round(n, i+1, left, h.b), h.b)
 		}
 		x = right*h.a + left
 		if x < n {
@@ -75,8 +83,8 @@ func (p *permuter) backward(x, n uint64, h halves) uint64 {
 	for {
 		left, right := x%h.a, x/h.a
 		for i := uint64(feistelRounds); i > 0; i -= 2 {
-			right = (right + h.b - p.round(n, i-1, left)%h.b) % h.b
-			left = (left + h.a - p.round(n, i-2, right)%h.a) % h.a
+			right = add(right, h.b-p.round(n, i-1, left, h.b), h.b)
+			left = add(left, h.a-p.round(n, i-2, right, h.a), h.a)
 		}
 		x = right*h.a + left
 		if x < n {
@@ -85,12 +93,22 @@ func (p *permuter) backward(x, n uint64, h halves) uint64 {
 	}
 }
 
-// round binds the domain size, the round and one half, which is below 2^33.
-func (p *permuter) round(n, i, half uint64) uint64 {
+// add returns x + y modulo m, for x < m and y <= m.
+func add(x, y, m uint64) uint64 {
+	if x += y; x >= m {
+		x -= m
+	}
+	return x
+}
+
+// round binds the domain size, the round and one half, which is below 2^33. The result is below m: the upper half of a
+// product instead of a remainder, which would cost more than the cipher.
+func (p *permuter) round(n, i, half, m uint64) uint64 {
 	binary.LittleEndian.PutUint64(p.in[:8], n)
 	binary.LittleEndian.PutUint64(p.in[8:], half|i<<56)
 	p.block.Encrypt(p.out[:], p.in[:])
-	return binary.LittleEndian.Uint64(p.out[:8])
+	below, _ := bits.Mul64(binary.LittleEndian.Uint64(p.out[:8]), m)
+	return below
 }
 
 // powersOfTen holds 10^0 to 10^18.
