@@ -183,28 +183,28 @@ func (e *expectation) check(t *testing.T, result *Result) {
 func checkBroken(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	for query, want := range map[string]string{
-		`SELECT count(*) FROM public.child`:                                                                                                                    "103",
-		`SELECT count(*) FROM public.twins`:                                                                                                                    "6",
-		`SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent'`:                                                                                "false",
-		`SELECT count(*) FROM pg_constraint WHERE conname IN ('twins_pkey', 'twin_refs_twin', 'bookings_overlap')`:                                             "0",
-		`SELECT count(*) FROM pg_class WHERE relname IN ('twins_email', 'long_values_body', 'long_values_note')`:                                               "0",
-		`SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND NOT relispopulated`:                                            "a_reads_empty,a_reads_failed,z_empty,z_fails",
-		`SELECT count(*) FROM public.twins_grouped`:                                                                                                            "0",
-		`SELECT n FROM public.good`:                                                                                                                            "103",
-		`SELECT string_agg(tgname || tgenabled::text, ',' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'public.guarded'::regclass`:                         "g_alwaysA,g_offD,g_onO,g_replicaR",
-		`SELECT string_agg(rulename || ev_enabled::text, ',' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'public.guarded'::regclass`:                   "guarded_notO,guarded_offD",
-		`SELECT count(*) || ',' || sum(size) FROM public.guarded`:                                                                                              "10,51",
-		`SELECT nextval('public.counted_id_seq') || ',' || nextval('public.downwards')`:                                                                        "61,-10",
-		`SELECT string_agg(tableoid::regclass || ':' || a, ',' ORDER BY a) FROM public.mother`:                                                                 "mother:1,kid:3",
-		`SELECT (SELECT count(*) FROM public.father) || ',' || (SELECT own FROM public.kid)`:                                                                   "2,k",
-		`SELECT string_agg(tableoid::regclass || ':' || n, ',' ORDER BY 1) FROM (SELECT tableoid, count(*) n FROM public.measures GROUP BY 1) q (tableoid, n)`: "measures_new_0_a:35,measures_new_1:35,measures_old:30",
-		`SELECT relkind FROM pg_class WHERE relname = 'remote'`:                                                                                                "114",
-		`SELECT count(*) FROM public.remote_view`:                                                                                                              "0",
-		`SELECT obj_description('public.remote'::regclass) || ',' || col_description('public.remote'::regclass, 1)`:                                            "far away,its key",
-		`SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension`:                                                                                   "btree_gist,cube,earthdistance,plpgsql",
-		`SELECT count(*) FROM pg_publication`:                                                                                                                  "0",
-		`SELECT count(*) FROM pg_largeobject_metadata`:                                                                                                         "0",
-		`SELECT relpersistence FROM pg_class WHERE relname = 'scratch'`:                                                                                        "117",
+		`SELECT count(*) FROM public.child`:                                                                                                  "103",
+		`SELECT count(*) FROM public.twins`:                                                                                                  "6",
+		`SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent'`:                                                              "false",
+		`SELECT count(*) FROM pg_constraint WHERE conname IN ('twins_pkey', 'twin_refs_twin', 'bookings_overlap')`:                           "0",
+		`SELECT count(*) FROM pg_class WHERE relname IN ('twins_email', 'long_values_body', 'long_values_note')`:                             "0",
+		`SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND NOT relispopulated`:                          "a_reads_empty,a_reads_failed,z_empty,z_fails",
+		`SELECT count(*) FROM public.twins_grouped`:                                                                                          "0",
+		`SELECT n FROM public.good`:                                                                                                          "103",
+		`SELECT string_agg(tgname || tgenabled::text, ',' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'public.guarded'::regclass`:       "g_alwaysA,g_offD,g_onO,g_replicaR",
+		`SELECT string_agg(rulename || ev_enabled::text, ',' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'public.guarded'::regclass`: "guarded_notO,guarded_offD",
+		`SELECT count(*) || ',' || sum(size) FROM public.guarded`:                                                                            "10,51",
+		`SELECT nextval('public.counted_id_seq') || ',' || nextval('public.downwards')`:                                                      "61,-10",
+		`SELECT string_agg(tableoid::regclass || ':' || a, ',' ORDER BY a) FROM public.mother`:                                               "mother:1,kid:3",
+		`SELECT (SELECT count(*) FROM public.father) || ',' || (SELECT own FROM public.kid)`:                                                 "2,k",
+		`SELECT count(DISTINCT tableoid) || ',' || count(*) FROM public.measures`:                                                            "3,100",
+		`SELECT relkind FROM pg_class WHERE relname = 'remote'`:                                                                              "114",
+		`SELECT count(*) FROM public.remote_view`:                                                                                            "0",
+		`SELECT obj_description('public.remote'::regclass) || ',' || col_description('public.remote'::regclass, 1)`:                          "far away,its key",
+		`SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension`:                                                                 "btree_gist,cube,earthdistance,plpgsql",
+		`SELECT count(*) FROM pg_publication`:                                                                                                "0",
+		`SELECT count(*) FROM pg_largeobject_metadata`:                                                                                       "0",
+		`SELECT relpersistence FROM pg_class WHERE relname = 'scratch'`:                                                                      "117",
 	} {
 		if got := value(t, conn, query); got != want {
 			t.Errorf("%s: got %s, want %s", query, got, want)
@@ -294,5 +294,117 @@ func TestOrdinaryTable(t *testing.T) {
 	}
 	if _, ok := ordinaryTable("CREATE FOREIGN TABLE t (a text DEFAULT '\nSERVER s'"); ok {
 		t.Error("a definition without a server was taken")
+	}
+}
+
+// TestMissingExtension has an archive whose extension no image has: one that nothing needs, and one that a column needs.
+func TestMissingExtension(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	idle := sourceDatabase(t, peopleSQL+"CREATE EXTENSION pg_trgm; COMMENT ON EXTENSION pg_trgm IS 'x'")
+	needed := sourceDatabase(t, peopleSQL+"CREATE EXTENSION hstore; ALTER TABLE public.people ADD COLUMN h public.hstore; CREATE INDEX people_h ON public.people USING gin (h)")
+	renamed := func(endpoint pgtest.Endpoint, from, to string) mayfly.Source {
+		data, err := os.ReadFile(b.archiveOf(t, endpoint, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mayfly.Source{Archive: writeFile(t, bytes.ReplaceAll(data, []byte(from), []byte(to)))}
+	}
+	req := request(t, renamed(idle, "pg_trgm", "pg_hint"), peopleRules)
+	b.refused(t.Context(), t, req, mayfly.CodeVerificationFailed, codeExtensionMissing)
+	req = request(t, req.Project.Source, peopleRules)
+	req.Project.Templates.RefuseFindings = "none"
+	result := b.build(t, req)
+	if f := found(t, result, codeExtensionMissing, "extension pg_hint"); f.Severity != SeverityError || !strings.Contains(f.Advice, "postgres.image") {
+		t.Errorf("the finding does not say where to set another image: %+v", f)
+	}
+	req = request(t, renamed(idle, "pg_trgm", "pg_cron"), peopleRules)
+	found(t, b.build(t, req), codeScheduledJobs, "extension pg_cron")
+
+	_, err := b.refused(t.Context(), t, request(t, renamed(needed, "hstore", "vector"), peopleRules), mayfly.CodeSourceInvalid, "needed by")
+	if hint := mayfly.ErrorHint(err); !strings.Contains(err.Error(), "table public.people") || !strings.Contains(hint, fmt.Sprintf("postgresql-%d-pgvector", pgtest.Image(t, 0).Major)) {
+		t.Errorf("neither the table nor the package is named: %v (%s)", err, hint)
+	}
+}
+
+func TestExtensionAdvice(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"pg_cron": "postgresql-15-cron", "postgis_topology": "postgresql-15-postgis-3", "plperl": "postgresql-plperl-15", "citext": "contrib",
+		"timescaledb": "timescaledb-2-postgresql-15", "of_our_own": "postgresql-15-…",
+	} {
+		if got := extensionAdvice(name, 15); !strings.Contains(got, want) || !strings.Contains(got, "postgres.image") {
+			t.Errorf("for %s: %s", name, got)
+		}
+	}
+}
+
+// TestPolicy keeps publications and leaves foreign tables out.
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint := sourceDatabase(t, peopleSQL+`CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw;
+		CREATE FOREIGN TABLE public.remote (id int) SERVER s; CREATE VIEW public.near AS SELECT id FROM public.remote;
+		CREATE PUBLICATION changes FOR TABLE public.people; CREATE PUBLICATION everything FOR ALL TABLES`)
+	req := request(t, mayfly.Source{DSN: endpoint.DSN()}, peopleRules)
+	req.Project.Templates.Policy = mayfly.TemplatePolicy{Publications: mayfly.PolicyKeep, ForeignTables: mayfly.PolicyDrop}
+	result := b.build(t, req)
+	found(t, result, codeForeignTableGone, "foreign table public.remote")
+	found(t, result, codeDependent, "view public.near")
+	found(t, result, codePublicationKept, "publication changes")
+	found(t, result, codeSuperuserObject, "publication everything")
+	_, conn := b.clone(t, req.Template.ID, result.Image)
+	if got := value(t, conn, `SELECT string_agg(pubname || '.' || tablename, ',') FROM pg_publication_tables`); got != "changes.people" {
+		t.Errorf("published is %s; want the one table", got)
+	}
+}
+
+// TestLocaleOfALanguage: where libc lacks a language, ICU has its rules.
+func TestLocaleOfALanguage(t *testing.T) {
+	t.Parallel()
+	for options, want := range map[string]string{
+		"ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'de_DE.UTF-8'":        "ICU_LOCALE = 'de-DE'",
+		"ENCODING = 'UTF8' LC_COLLATE = 'pt_BR.utf8' LC_CTYPE = 'C'":             "ICU_LOCALE = 'pt-BR'",
+		"ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'q' ICU_LOCALE = 'sv'": "ICU_LOCALE = 'sv'",
+		"ENCODING = 'LATIN1' LOCALE = 'q.LATIN1'":                                "ENCODING = 'LATIN1' LOCALE = 'C.UTF-8'",
+	} {
+		if got := databaseFallbacks(options); !strings.Contains(got[0], want) || !strings.Contains(got[0], encodingOption.FindString(options)) {
+			t.Errorf("in place of %s comes %s", options, got[0])
+		}
+	}
+}
+
+func TestRefuseFindings(t *testing.T) {
+	t.Parallel()
+	for limit, refused := range map[string]bool{"": false, "error": false, "warning": true, "info": true, "none": false} {
+		r := &run{result: &Result{}, target: &target{}}
+		r.req.Project.Templates.RefuseFindings = limit
+		for i := range 8 {
+			r.target.find(Finding{Code: "x", Severity: SeverityWarning, Object: fmt.Sprint("thing ", i), Cause: "why"})
+		}
+		r.target.find(Finding{Code: "y", Severity: SeverityInfo, Object: "thing", Cause: "why"})
+		err := r.refuse()
+		if (err != nil) != refused {
+			t.Errorf("refuse_findings %q: %v", limit, err)
+		}
+		if refused && (mayfly.ErrorCode(err) != mayfly.CodeVerificationFailed || !strings.Contains(err.Error(), "thing 0 (x): why") || !strings.Contains(err.Error(), "more")) {
+			t.Errorf("refuse_findings %q says: %v", limit, err)
+		}
+	}
+}
+
+func TestMissingTables(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"20250102_create_wishes": "wishes", "V4__create_ledgers.sql": "ledgers", "create table order items": "order items", "20240101-create-users-table.js": "users",
+		"add_email_to_users": "", "recreate": "",
+	} {
+		got := ""
+		if m := createdTable.FindStringSubmatch(name); m != nil {
+			got = m[1]
+		}
+		if got != want {
+			t.Errorf("%q is taken to make %q, want %q", name, got, want)
+		}
 	}
 }

@@ -193,21 +193,6 @@ func TestUnclassifiedColumn(t *testing.T) {
 	}
 }
 
-func TestMissingExtension(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	endpoint := sourceDatabase(t, peopleSQL+"CREATE EXTENSION pg_trgm")
-	data, err := os.ReadFile(b.archiveOf(t, endpoint, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data = bytes.ReplaceAll(data, []byte("pg_trgm"), []byte("pg_none"))
-	_, err = b.refused(t.Context(), t, request(t, mayfly.Source{Archive: writeFile(t, data)}, peopleRules), mayfly.CodeSourceInvalid, `extension "pg_none"`)
-	if !strings.Contains(mayfly.ErrorHint(err), "postgres.image") {
-		t.Errorf("the hint does not say where to set another image: %q", mayfly.ErrorHint(err))
-	}
-}
-
 func TestNewerSource(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -195,6 +195,11 @@ func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 		err = r.attempt(ctx, e)
 	}
 	switch {
+	case err == nil && e.Kind == "PUBLICATION":
+		r.target.find(Finding{
+			Code: codePublicationKept, Severity: SeverityInfo, Object: object(e), Cause: "templates.policy.publications is keep",
+			Done: "created, so that migrations can alter it; nothing subscribes to it",
+		})
 	case errors.Is(err, errNotSame):
 		f := omitPrivilege().finding(object(e))
 		f.Cause = errNotSame.Error()
