@@ -18,6 +18,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 type oracleColumn struct {
 	name, definition, expression, spec string
 	maxLength                          int
+	inner                              *sanitize.DataType
 	unique                             bool
 }
 
@@ -61,6 +62,18 @@ func oracleColumns() []oracleColumn {
 		{name: "words", definition: "tsvector", expression: "to_tsvector('simple', 'fat cats ate ' || n)", spec: "redact"},
 		{name: "mood", definition: "mood", expression: "'sad'", spec: "{mask: static, value: happy}"},
 		{name: "level", definition: "integer", expression: "CASE n % 2 WHEN 0 THEN n END", spec: "{mask: static, value: 7, replace_null: true}"},
+		{name: "emails", definition: "varchar(40)[]", expression: `ARRAY['u' || n || '@c.example', NULL, 'odd "' || n]`, spec: "email", maxLength: 40},
+		{name: "cube", definition: "int[]", expression: `ARRAY[[n, -n], [n + 1, 0]]`, spec: "number"},
+		{name: "keys", definition: "uuid[]", expression: `ARRAY[md5(n::text)::uuid]`, spec: "token"},
+		{name: "moods", definition: "mood[]", expression: `CASE n % 2 WHEN 0 THEN '{sad,happy}' ELSE '{sad}' END::mood[]`, spec: "enum_label",
+			inner: &sanitize.DataType{Name: "mood[]", Kind: sanitize.TypeArray, Element: &sanitize.DataType{Name: "mood", EnumLabels: []string{"sad", "happy"}}}},
+		{name: "people", definition: "person[]", expression: `ARRAY[ROW(` + odd + `, n, ARRAY[` + odd + `, 'x'], 'gone', date '2000-01-01' + n)::person, NULL]`,
+			spec:  `{mask: composite, fields: {name: {mask: token, length: 20}, kept: keep, tags: redact, gone: "null", born: date_shift}}`,
+			inner: &sanitize.DataType{Name: "person[]", Kind: sanitize.TypeArray, Element: personType()}},
+		{name: "stay", definition: "daterange", expression: "daterange(date '2000-02-27' + n, CASE n % 2 WHEN 0 THEN date '2000-03-05' + n END, '[]')", spec: "date_shift"},
+		{name: "opening", definition: "tstzrange", expression: "tstzrange(timestamptz '0044-01-01 00:00:00+00 BC' + n * interval '1 year', timestamptz '9998-01-01 00:00:00.5+00' + n * interval '1 day')", spec: "date_shift"},
+		{name: "properties", definition: "hstore", expression: "hstore('email', 'u' || n) || hstore('x', " + odd + ")", spec: "{mask: hstore, entries: {email: email}, keys: mask}"},
+		{name: "secret", definition: "bytea", expression: "decode(md5(n::text), 'hex')", spec: "token"},
 		{name: "gone", definition: "point", expression: "point(n, n)", spec: `"null"`},
 	}
 }
@@ -79,6 +92,8 @@ func TestPostgresAcceptsEveryResult(t *testing.T) {
 		}
 	}
 	exec("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+	exec("CREATE EXTENSION hstore")
+	exec("CREATE TYPE person AS (name varchar(40), kept integer, tags text[], gone text, born date)")
 	var definitions, expressions []string
 	var rules strings.Builder
 	table := sanitize.Table{Schema: "public", Name: "source"}
@@ -87,7 +102,7 @@ func TestPostgresAcceptsEveryResult(t *testing.T) {
 		definitions = append(definitions, c.name+" "+c.definition)
 		expressions = append(expressions, c.expression)
 		fmt.Fprintf(&rules, "      %s: %s\n", c.name, c.spec)
-		column := sanitize.Column{Name: c.name, MaxLength: c.maxLength, Unique: c.unique}
+		column := sanitize.Column{Name: c.name, MaxLength: c.maxLength, Unique: c.unique, Inner: c.inner}
 		if c.name == "mood" {
 			column.EnumLabels = []string{"sad", "happy"}
 		}
