@@ -213,7 +213,8 @@ func (c *byteCounter) Write(p []byte) (int, error) {
 }
 
 func countError(r relation, source, template int64) error {
-	return mayfly.Errorf(mayfly.CodeVerificationFailed, "%s has %d rows in the template and %d in the source", r, template, source)
+	return mayfly.Errorf(mayfly.CodeVerificationFailed, "%s has %d rows in the template and %d in the source", r, template, source).
+		WithHint("build again; if it happens again, a hook or a trigger may have changed rows: look at what the project runs in the template")
 }
 
 // copyContext picks the place out of the context of a COPY error: `COPY users, line 5, column email: "value"`.

@@ -127,7 +127,7 @@ func inventoryOf(toc *archive.Archive) *inventory {
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
 		if key, parent, known := itemOf(e); known {
-			inv.items[key] = item{parent: parent, valid: true}
+			inv.items[key] = item{parent: parent, valid: !strings.HasSuffix(strings.TrimSpace(e.Definition), " NOT VALID;")}
 		}
 	}
 	return inv
