@@ -52,8 +52,7 @@ func attempts() map[string]attempt {
 		"listProjects":   fixed(http.StatusOK, "/projects", ""),
 		"listTemplates":  fixed(http.StatusForbidden, "/projects/@/templates", ""),
 		"buildTemplate": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
-			_, err := b.pool.Exec(b.t.Context(), `update template set state = 'failed' where state = 'building'`)
-			must(b.t, err)
+			b.nothingBuilding()
 			return "/projects/" + project + "/templates", ""
 		}},
 		"rollBackTemplates": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
@@ -62,8 +61,7 @@ func attempts() map[string]attempt {
 			return "/projects/" + project + "/templates/rollback", ""
 		}},
 		"cancelTemplate": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
-			_, err := b.pool.Exec(b.t.Context(), `update template set state = 'failed' where state = 'building'`)
-			must(b.t, err)
+			b.nothingBuilding()
 			building, err := b.Templates.Request(b.t.Context(), project, "tester")
 			must(b.t, err)
 			return "/templates/" + building.ID + "/cancel", `{"reason":"enough"}`
@@ -74,6 +72,14 @@ func attempts() map[string]attempt {
 			return "/templates/" + old.ID, ""
 		}},
 		"getTemplate": ofTemplate(""),
+		"getAttestation": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			t := b.template(project)
+			_, err := b.pool.Exec(b.t.Context(), `update template set attestation = '{}' where id = $1`, t.ID)
+			must(b.t, err)
+			return "/templates/" + t.ID + "/attestation", ""
+		}},
+		"rescanTemplate":    ofTemplate("/rescan"),
+		"getAttestationKey": fixed(0, "/attestation-key", ""),
 		"getTemplateReport": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
 			return "/projects/" + project + "/templates/" + b.template(project).ID + "/report", ""
 		}},
@@ -150,7 +156,7 @@ func (b *bed) expect(r route, a attempt, project, token, what string, status int
 	if response.StatusCode != status {
 		b.t.Errorf("%s on project %s with %s: %d instead of %d: %.300s", r.id, project, what, response.StatusCode, status, response.body)
 	}
-	if project == "till" && strings.Contains(string(response.body), `"till`) {
+	if project == "till" && strings.Contains(string(response.body), `"till"`) {
 		b.t.Errorf("%s shows the other project to %s: %s", r.id, what, response.body)
 	}
 	if response.Header.Get("Cache-Control") != "no-store" {

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
 	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 	"github.com/mayflydb/mayfly/templates"
 )
 
@@ -66,6 +68,15 @@ func (s *space) Stat(context.Context) (driver.PoolStat, error) {
 	return driver.PoolStat{TotalBytes: 1 << 40, FreeBytes: s.free}, nil
 }
 
+func (s *space) Delete(context.Context, string) error { return nil }
+
+func (s *space) List(context.Context) ([]driver.Volume, error) { return nil, nil }
+
+// machine is an engine on which nothing runs.
+type machine struct{ driver.Engine }
+
+func (machine) Remove(context.Context, string) error { return nil }
+
 type logBuffer struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -90,7 +101,8 @@ func (projectList) Projects() []mayfly.Project {
 	settings := mayfly.PostgresSettings{Major: 15, Database: "app", Owner: "app_owner"}
 	return []mayfly.Project{
 		{Name: "shop", Repository: "acme/shop", Postgres: settings},
-		{Name: "till", Postgres: settings, Previews: mayfly.PreviewSettings{MaxPreviews: 1000}},
+		{Name: "till", Postgres: settings, Previews: mayfly.PreviewSettings{MaxPreviews: 1000},
+			Templates: mayfly.TemplateSettings{Schedule: "0 3 * * *", MaxAge: 48 * time.Hour}},
 		{Name: "empty", Postgres: settings},
 	}
 }
@@ -133,9 +145,11 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 		Previews: provisioner.New(provisioner.Options{
 			Store: states, Watcher: watcher, Volumes: b.space, Projects: projectList{}, Sealer: keys.Sealer, Clock: time.Now, Logger: logger,
 		}),
-		Templates: templates.NewService(templates.ServiceOptions{
+		AttestationKey: keys.Attestation.Public().(ed25519.PublicKey),
+		Templates: rescanner{templates.NewService(templates.ServiceOptions{
 			Store: states, Projects: projectList{}.Project, Clock: time.Now, Logger: logger,
-		}),
+			Builder: templates.NewBuilder(templates.BuilderOptions{Engine: machine{}, Volumes: b.space, Logger: logger, Clock: time.Now}),
+		})},
 		Store: states, Watcher: watcher, Tokens: b.issuer, Projects: func() []string { return []string{"shop", "till", "empty"} },
 		GatewayHost: "db.example.com", GatewayPort: 6432, SSLMode: "require",
 		Ready: states.Ping, Metrics: prometheus.NewRegistry(), Logger: logger, Clock: time.Now, Version: "v1.2.3",
@@ -151,6 +165,11 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 	b.http = &http.Client{Transport: conform(t, b.url), Timeout: testTimeout}
 	return b
 }
+
+// rescanner finds nothing: its templates have no data.
+type rescanner struct{ *templates.Service }
+
+func (rescanner) Rescan(context.Context, string) (*proof.Outcome, error) { return &proof.Outcome{}, nil }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -323,9 +342,17 @@ func (b *bed) refused(token, path, body string, status int, code mayfly.Code) cl
 	return p
 }
 
+// nothingBuilding ends the builds that are asked for: a project has one at a time.
+func (b *bed) nothingBuilding() {
+	b.t.Helper()
+	_, err := b.pool.Exec(b.t.Context(), `update template set state = 'failed' where state = 'building'`)
+	must(b.t, err)
+}
+
 // template stores a ready template of a project.
 func (b *bed) template(project string) *mayfly.Template {
 	b.t.Helper()
+	b.nothingBuilding()
 	t, err := b.Templates.Request(b.t.Context(), project, "tester")
 	must(b.t, err)
 	now := time.Now()
