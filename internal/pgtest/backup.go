@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -71,17 +72,27 @@ func (p *Primary) ArchiveWAL(tb testing.TB) {
 func (p *Primary) BaseBackup(tb testing.TB, args ...string) string {
 	tb.Helper()
 	volume := Volume(tb, p.Image)
-	command := append([]string{
-		"pg_basebackup", "--pgdata=" + driver.VolumeMount + "/backup", "--host=" + driver.SocketDir, "--username=" + cluster.AdminRole,
-		"--checkpoint=fast", "--no-sync", "--no-password",
-	}, args...)
+	p.run(tb, volume, append([]string{"pg_basebackup", "--pgdata=" + driver.VolumeMount + "/backup", "--checkpoint=fast", "--no-sync"}, args...)...)
+	return filepath.Join(current(tb).plainDir(volume), "backup")
+}
+
+// Client runs a client program of the image, such as pg_dumpall, as the superuser, and returns what it writes.
+func (p *Primary) Client(tb testing.TB, command ...string) []byte {
+	tb.Helper()
+	return p.run(tb, "", command...)
+}
+
+func (p *Primary) run(tb testing.TB, volume string, command ...string) []byte {
+	tb.Helper()
+	var out bytes.Buffer
 	result, err := p.engine.Run(tb.Context(), driver.RunSpec{
-		Image: p.Image.ID, Command: command, Volume: volume, Listener: func(client net.Conn) { p.splice(tb.Context(), client) },
+		Image: p.Image.ID, Volume: volume, Stdout: &out, Env: []string{"PGHOST=" + driver.SocketDir, "PGUSER=" + cluster.AdminRole},
+		Command: command, Listener: func(client net.Conn) { p.splice(tb.Context(), client) },
 	})
 	if err != nil || result.ExitCode != 0 {
-		tb.Fatalf("pg_basebackup: exit code %d, %v: %s", result.ExitCode, err, result.Stderr)
+		tb.Fatalf("%s: exit code %d, %v: %s", command[0], result.ExitCode, err, result.Stderr)
 	}
-	return filepath.Join(current(tb).plainDir(volume), "backup")
+	return out.Bytes()
 }
 
 // splice copies bytes between a client and the server, which sees this process.

@@ -77,11 +77,8 @@ func toScript(format string) []string {
 // dumpDir is where the files of a directory are unpacked.
 const dumpDir = driver.VolumeMount + "/dump"
 
-// tarFormat is what the table of contents of pg_dump -Ft says of itself (archTar in pg_backup.h), and where.
-const (
-	formatAt  = 10
-	tarFormat = 3
-)
+// tarUser is the user that pg_dump -Ft writes into its headers (tarCreateHeader in src/port/tar.c).
+const tarUser = 0o4000
 
 // archiveInput returns what pg_restore reads, and how it is called.
 func (c *Cluster) archiveInput(ctx context.Context, format archive.Format, name string) (io.ReadCloser, driver.RunSpec, error) {
@@ -122,19 +119,9 @@ func (f *openedFile) Close() error { return errors.Join(f.plain.Close(), f.file.
 
 // isTarFormat reports whether a tar is one of pg_dump -Ft, and not the tar of a directory: the first member tells.
 func isTarFormat(r *bufio.Reader) bool {
-	head, _ := r.Peek(16 << 10)
-	members := tar.NewReader(bytes.NewReader(head))
-	for {
-		header, err := members.Next()
-		if err != nil {
-			return false
-		}
-		if path.Base(header.Name) == "toc.dat" {
-			start := make([]byte, formatAt+1)
-			_, err := io.ReadFull(members, start)
-			return err == nil && start[formatAt] == tarFormat
-		}
-	}
+	head, _ := r.Peek(4 << 10)
+	first, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil && first.Name == "toc.dat" && first.Uid == tarUser
 }
 
 var dumpFile = regexp.MustCompile(`^(?:toc\.dat|[0-9]+\.dat|blob_[0-9]+\.dat|blobs(?:_[0-9]+)?\.toc)(?:\.gz|\.lz4|\.zst)?$`)

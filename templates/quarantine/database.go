@@ -20,6 +20,8 @@ type databaseMaker struct {
 	cluster  *Cluster
 	conn     *pgx.Conn
 	findings []Finding
+
+	foreignKeys map[recentStatement]string // statements that add one, without their lines
 }
 
 const name = `("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)`
@@ -30,6 +32,7 @@ var (
 	databaseOption   = regexp.MustCompile(`(?i)\b(?:ENCODING|LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE|ICU_LOCALE|ICU_RULES|BUILTIN_LOCALE)\s*=?\s*(?:'(?:[^';]|'')*'|[a-z]+)`)
 	encodingOption   = regexp.MustCompile(`(?i)\bENCODING\s*=?\s*'[^']*'`)
 	policyRoles      = regexp.MustCompile(`(?is)^CREATE\s+POLICY\s.*?\sTO\s+(` + name + `(?:\s*,\s*` + name + `)*)\s*(?:USING|WITH|;)`)
+	addsForeignKey   = regexp.MustCompile(`(?is)^ALTER\s+TABLE\s[^;]*?\sADD\s+CONSTRAINT\s[^;]*?\sFOREIGN\s+KEY\s[^;]*;$`)
 	oneName          = regexp.MustCompile(name)
 )
 
@@ -41,7 +44,11 @@ func unquote(quoted string) string {
 }
 
 // replace is the scanner's.
-func (d *databaseMaker) replace(ctx context.Context, _, statement string) (string, error) {
+func (d *databaseMaker) replace(ctx context.Context, database, head, statement string) (string, error) {
+	if addsForeignKey.MatchString(statement) {
+		d.foreignKeys[recentStatement{head: head, database: database}] = statement
+		return statement, nil
+	}
 	lines := strings.Repeat("\n", strings.Count(statement, "\n"))
 	if m := createDatabase.FindStringSubmatch(statement); m != nil {
 		return lines, d.create(ctx, unquote(m[1]), statement)
@@ -103,6 +110,21 @@ func (d *databaseMaker) create(ctx context.Context, database, statement string) 
 		}
 	}
 	return mayfly.Errorf(mayfly.CodeSourceInvalid, "the script's database %q cannot be created: %s (SQLSTATE %s)", database, server.Message, server.Code)
+}
+
+// addUnvalidated adds a foreign key that rows of the source violate, for the rows to come.
+func (d *databaseMaker) addUnvalidated(ctx context.Context, of recentStatement) bool {
+	statement, found := d.foreignKeys[recentStatement{head: of.head, database: of.database}]
+	if !found {
+		return false
+	}
+	conn, err := d.cluster.connect(ctx, of.database)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	_, err = conn.Exec(ctx, strings.TrimSuffix(statement, ";")+" NOT VALID")
+	return err == nil
 }
 
 // candidates lists the databases that may be meant, and how many tables each has is for tables to say.

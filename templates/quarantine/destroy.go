@@ -16,7 +16,7 @@ const (
 )
 
 // shredScript overwrites every file once with zeros and waits until that is on disk. Links are not followed.
-const shredScript = `find "$1" -xdev -type f -exec shred -n 0 -z {} +`
+const shredScript = `find "$1" -xdev -type f -exec shred -f -n 0 -z {} +`
 
 // newestMajor and oldestMajor are the images that are looked for when a quarantine has to be shredded that another
 // process made: any of them can.

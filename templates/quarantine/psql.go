@@ -22,7 +22,8 @@ type psqlWatch struct {
 	rest     []byte
 	skip     bool
 	findings []Finding
-	lacks    []string // extensions that the image has not
+	lacks    []string          // extensions that the image has not
+	violated []recentStatement // foreign keys
 }
 
 // maxMessage bounds a line of psql's.
@@ -69,6 +70,9 @@ func (w *psqlWatch) line(text string) {
 		if f.Code == "missing_extension" {
 			w.lacks = append(w.lacks, f.Object)
 		}
+		if f.Code == codeConstraint && e.code == "23503" && len(w.violated) < 1000 {
+			w.violated = append(w.violated, e.in)
+		}
 		w.note(f)
 		return
 	}
@@ -101,11 +105,17 @@ func (w *psqlWatch) note(f Finding) {
 	}
 }
 
-func (w *psqlWatch) all() []Finding {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.findings
+// unvalidated says that a foreign key is there after all.
+func (w *psqlWatch) unvalidated(head string) {
+	for i := range w.findings {
+		if f := &w.findings[i]; f.Code == codeConstraint && f.Object == head {
+			f.Done = "the rows are there, and the constraint as NOT VALID: it holds for new rows"
+		}
+	}
 }
+
+// codeConstraint is the code of findings about constraints that rows violate.
+const codeConstraint = "constraint_violated"
 
 // scriptError is one error of the server's about a statement of a script.
 type scriptError struct {
@@ -141,6 +151,9 @@ func (e scriptError) known() (Finding, bool) {
 		}, true
 	}
 	switch {
+	// Of the roles that a script drops first, those are in use that a fresh cluster has: ours, and initdb's.
+	case strings.HasPrefix(head, "DROP ROLE ") && slices.Contains([]string{"55006", "2BP01"}, e.code):
+		return Finding{}, true
 	case dropsSomething.MatchString(head) && gone, alreadyThere.MatchString(head) && slices.Contains([]string{"42710", "42P06", "42P04"}, e.code):
 		return Finding{}, true // a fresh cluster
 	case extensionNamed.MatchString(head) && slices.Contains([]string{"0A000", "58P01", "42704", "22023"}, e.code):
@@ -166,7 +179,7 @@ func (e scriptError) known() (Finding, bool) {
 		}, true
 	case addsConstraint.MatchString(head) && strings.HasPrefix(e.code, "23"):
 		return Finding{
-			Code: "constraint_violated", Severity: Error, Object: head, Cause: "rows of the source violate it (SQLSTATE " + e.code + ")",
+			Code: codeConstraint, Severity: Error, Object: head, Cause: "rows of the source violate it (SQLSTATE " + e.code + ")",
 			Done: "the rows are there, the constraint was left out", Advice: "mend the rows at the source",
 		}, true
 	case createsIndex.MatchString(head) && (e.code == "23505" || e.code == "54000"):

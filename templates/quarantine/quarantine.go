@@ -75,7 +75,7 @@ func settings(major int) []string {
 	all := []string{
 		"shared_preload_libraries=", "max_logical_replication_workers=0", "max_locks_per_transaction=512", "archive_mode=off",
 		"log_min_messages=fatal", "log_min_error_statement=panic", // statements hold rows, and the engine writes the log to its disk
-		"event_source=", "wal_recycle=off", "wal_init_zero=off",
+		"wal_recycle=off", "wal_init_zero=off",
 	}
 	if major >= 17 {
 		all = append(all, "event_triggers=off") // those on login would run in our sessions

@@ -116,6 +116,59 @@ func value(t *testing.T, c *Cluster, query string) string {
 	return got
 }
 
+// fullVolumes is a pool that has no space left.
+type fullVolumes struct{ driver.Volumes }
+
+func (v fullVolumes) Stat(ctx context.Context) (driver.PoolStat, error) {
+	stat, err := v.Volumes.Stat(ctx)
+	stat.FreeBytes = 0
+	return stat, err
+}
+
+// TestFullPool ends a script that writes for ever before the pool is full.
+func TestFullPool(t *testing.T) {
+	t.Parallel()
+	opts := options(t)
+	opts.Volumes = fullVolumes{opts.Volumes}
+	_, err := script(t, opts, "CREATE TABLE t AS SELECT pg_sleep(3600);\n")
+	if mayfly.ErrorCode(err) != mayfly.CodePoolFull {
+		t.Errorf("a full pool: %v", err)
+	}
+}
+
+// TestShred looks for what was in a file, and in one that a link leads to, before the volume is deleted.
+func TestShred(t *testing.T) {
+	t.Parallel()
+	opts, image := options(t), pgtest.Image(t, 0)
+	id := ID(opts.TemplateID)
+	if err := opts.Volumes.Create(t.Context(), id, image.User); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opts.Volumes.Delete(context.Background(), id) })
+	dir, err := pgtest.Pool(t).Path(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("a row of production", 10000)
+	result, err := opts.Engine.Run(t.Context(), driver.RunSpec{
+		Image: image.ID, Volume: id, Stdin: strings.NewReader(text),
+		Command: []string{"sh", "-c", "cd /mayfly/volume && mkdir -m 700 a && cat >'a/x y' && chmod 400 'a/x y' && ln -s /etc/passwd link"},
+	})
+	if err != nil || result.ExitCode != 0 {
+		t.Fatalf("fill the volume: %v %s", err, result.Stderr)
+	}
+	if err := shred(t.Context(), opts.Engine, opts.Volumes, id, func(context.Context) (driver.Image, error) { return image, nil }); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadFile(filepath.Join(dir, "a", "x y"))
+	if err != nil || strings.Trim(string(left), "\x00") != "" || len(left) < len(text) {
+		t.Errorf("the file holds %d bytes that are not all zero, %v", len(left), err)
+	}
+	if err := opts.Volumes.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func finding(c *Cluster, code string) *Finding {
 	for i := range c.Findings {
 		if c.Findings[i].Code == code {

@@ -23,7 +23,7 @@ type scanner struct {
 
 	// replace is told a whole statement that begins with one of the words of heldStatements, and returns what psql gets
 	// instead: on as many lines, or line numbers would be off.
-	replace func(ctx context.Context, database, statement string) (string, error)
+	replace func(ctx context.Context, database, head, statement string) (string, error)
 
 	line        int
 	started     int // the line that the statement began on, 0 between statements
@@ -48,7 +48,7 @@ const maxHeld = 1 << 20
 
 // heldStatements begin with these words.
 func heldStatements() []string {
-	return []string{"CREATE DATABASE", "DROP DATABASE", "CREATE TABLESPACE", "CREATE POLICY"}
+	return []string{"CREATE DATABASE", "DROP DATABASE", "CREATE TABLESPACE", "CREATE POLICY", "ALTER TABLE"}
 }
 
 func newScanner(in io.Reader, out io.Writer, database string) *scanner {
@@ -277,7 +277,7 @@ func (s *scanner) finish(ctx context.Context) error {
 		statement := string(s.held)
 		s.held, s.hold = s.held[:0], false
 		if s.words >= 2 && s.replace != nil { // else: one word, such as BEGIN
-			replaced, err := s.replace(ctx, s.database, statement)
+			replaced, err := s.replace(ctx, s.database, head, statement)
 			if err != nil {
 				return err
 			}

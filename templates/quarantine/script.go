@@ -79,7 +79,7 @@ func (c *Cluster) runScript(ctx context.Context, script io.Reader) error {
 
 	in, out := io.Pipe()
 	s := newScanner(script, out, scriptDatabase)
-	databases := &databaseMaker{cluster: c, conn: admin}
+	databases := &databaseMaker{cluster: c, conn: admin, foreignKeys: map[recentStatement]string{}}
 	s.replace = databases.replace
 	watch := &psqlWatch{fail: func(err error) { cancel(err) }, recent: &s.recent}
 	var fed sync.WaitGroup
@@ -103,7 +103,6 @@ func (c *Cluster) runScript(ctx context.Context, script io.Reader) error {
 	_ = in.CloseWithError(errEnded)
 	fed.Wait()
 	relay.wait.Wait()
-	c.Findings = slices.Concat(c.Findings, databases.findings, watch.all())
 	switch {
 	case cause != nil:
 		return cause
@@ -117,6 +116,12 @@ func (c *Cluster) runScript(ctx context.Context, script io.Reader) error {
 		}
 		return mayfly.Errorf(mayfly.CodeSourceInvalid, "psql ended with exit code %d in the middle of the script", result.ExitCode)
 	}
+	for _, of := range watch.violated {
+		if databases.addUnvalidated(ctx, of) {
+			watch.unvalidated(of.head)
+		}
+	}
+	c.Findings = slices.Concat(c.Findings, databases.findings, watch.findings)
 	return nil
 }
 

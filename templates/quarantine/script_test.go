@@ -102,6 +102,32 @@ func TestDatabaseIsChosen(t *testing.T) {
 	}
 }
 
+// TestBrokenRows restores a dump of a source whose rows break its own constraints.
+func TestBrokenRows(t *testing.T) {
+	t.Parallel()
+	c := mustScript(t, options(t), `CREATE TABLE public.a (id int); CREATE TABLE public.b (id int, a int, long text);
+INSERT INTO public.a VALUES (1), (1), (2);
+INSERT INTO public.b SELECT 1, 99, string_agg(md5(i::text), '') FROM generate_series(1, 1000) i;
+ALTER TABLE ONLY public.a
+    ADD CONSTRAINT a_pkey PRIMARY KEY (id);
+CREATE UNIQUE INDEX a_id ON public.a USING btree (id);
+CREATE INDEX b_long ON public.b USING btree (long);
+CREATE TABLE public.c (id int PRIMARY KEY);
+ALTER TABLE ONLY public.b
+    ADD CONSTRAINT b_c_fkey FOREIGN KEY (a) REFERENCES public.c(id) ON DELETE CASCADE;
+`)
+	codes := map[string]int{}
+	for _, f := range c.Findings {
+		codes[f.Code]++
+	}
+	if codes["constraint_violated"] != 2 || codes["index_left_out"] != 2 {
+		t.Errorf("findings: %+v", c.Findings)
+	}
+	if got := value(t, c, "SELECT conname || ' ' || convalidated FROM pg_constraint WHERE conrelid = 'public.b'::regclass AND contype = 'f'"); got != "b_c_fkey false" {
+		t.Errorf("the foreign key is %s", got)
+	}
+}
+
 func TestScriptErrors(t *testing.T) {
 	t.Parallel()
 	const secret = "alice@example.com"
