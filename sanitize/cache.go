@@ -62,7 +62,7 @@ func (s *cacheSlot) keep(field, result []byte) {
 	if len(result) > cachedResult {
 		return
 	}
-	s.fieldLength, s.resultLength = uint8(len(field)), uint8(len(result)) //nolint:gosec // bounded by cachedField and cachedResult
+	s.fieldLength, s.resultLength = uint8(len(field)), uint8(len(result))
 	copy(s.field[:], field)
 	copy(s.result[:], result)
 }

@@ -14,7 +14,7 @@ func (b *binder) checkUniques(t *Table, bound []*boundColumn) {
 	for i := range t.Uniques {
 		u := &t.Uniques[i]
 		if !anotherGuarantees(t, u, byName) {
-			b.checkUnique(t, u, byName)
+			b.checkUnique(u, byName)
 		}
 	}
 }
@@ -47,7 +47,7 @@ func anotherGuarantees(t *Table, u *Unique, byName map[string]*boundColumn) bool
 	return false
 }
 
-func (b *binder) checkUnique(t *Table, u *Unique, byName map[string]*boundColumn) {
+func (b *binder) checkUnique(u *Unique, byName map[string]*boundColumn) {
 	for _, name := range u.Columns {
 		c := byName[name]
 		if u.keepsApart(c) {

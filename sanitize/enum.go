@@ -22,7 +22,7 @@ func bindEnumLabel(_ *arguments, t *target, key []byte) (binding, error) {
 	to := make(map[string]string, len(labels))
 	p := newPermuter(key)
 	for i, label := range labels {
-		to[label] = labels[p.of(uint64(i), uint64(len(labels)))] //nolint:gosec // an index
+		to[label] = labels[p.of(uint64(i), uint64(len(labels)))]
 	}
 	return binding{
 		make: func() maskFunc {

@@ -1,6 +1,7 @@
 package sanitize
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -57,7 +58,7 @@ func jsonStep(key []byte) string {
 	switch {
 	case len(key) == 0 || !identifier(key):
 		return ".*"
-	case strings.ContainsAny(string(key), "-$"):
+	case bytes.ContainsAny(key, "-$"):
 		return `["` + string(key) + `"]`
 	default:
 		return "." + string(key)

@@ -30,8 +30,9 @@ func (m *rangeMask) multirange(dst, value []byte) []byte {
 	if value[0] != '{' || string(value) == emptyArray {
 		return append(dst, emptyArray...)
 	}
-	for i, ok := 0, true; ; {
+	for i := 0; ; {
 		dst = append(dst, value[i]) // { or ,
+		var ok bool
 		if dst, i, ok = m.one(dst, value, i+1); !ok || i >= len(value) {
 			return append(dst[:start], emptyArray...)
 		}

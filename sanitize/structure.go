@@ -10,13 +10,13 @@ import (
 
 // leaf masks one value inside of another.
 type leaf struct {
-	keep, nested    bool
-	mask            maskFunc
-	constant        []byte // unescaped, nil for none
-	null            bool   // every value becomes NULL
-	replaceNull     bool
-	see             *observation
-	result, replace []byte
+	keep, nested bool
+	mask         maskFunc
+	constant     []byte // unescaped, nil for none
+	null         bool   // every value becomes NULL
+	replaceNull  bool
+	see          *observation
+	result       []byte
 }
 
 func newLeaf(b *binding, see *observation) *leaf {

@@ -1,7 +1,6 @@
 package sanitize
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -165,15 +164,4 @@ func TestWhatIsNotOfTheTypeBecomesEmpty(t *testing.T) {
 			}
 		}
 	}
-}
-
-// recorder is an Observer that writes down what it is shown.
-type recorder struct{ seen []string }
-
-func (r *recorder) Original(column int, value []byte) {
-	r.seen = append(r.seen, fmt.Sprintf("%d original %s", column, value))
-}
-
-func (r *recorder) Result(column int, value []byte) {
-	r.seen = append(r.seen, fmt.Sprintf("%d result %s", column, value))
 }
