@@ -3,6 +3,7 @@ package templates
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // sampleTemplate has a report with something of everything, and a source that tries to get into the page and the terminal.
 func sampleTemplate(t *testing.T) *mayfly.Template {
@@ -55,7 +58,7 @@ func TestTextReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden := filepath.Join("testdata", "report.txt")
-	if os.Getenv("UPDATE_GOLDEN") != "" {
+	if *update {
 		if err := os.WriteFile(golden, out.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +68,7 @@ func TestTextReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(out.Bytes(), want) {
-		t.Errorf("the report differs from %s (UPDATE_GOLDEN=1 writes it anew):\n%s", golden, out.String())
+		t.Errorf("the report differs from %s (-update writes it anew):\n%s", golden, out.String())
 	}
 	if strings.ContainsRune(out.String(), '\x1b') {
 		t.Error("a name of the source gets through to the terminal")
