@@ -192,6 +192,24 @@ func (c *Client) Template(ctx context.Context, id string) (*Template, error) {
 	return &t, c.call(ctx, http.MethodGet, "/templates/"+url.PathEscape(id), nil, nil, &t)
 }
 
+// Attestation returns the signed statement about a template.
+func (c *Client) Attestation(ctx context.Context, id string) (*Attestation, error) {
+	var out Attestation
+	return &out, c.call(ctx, http.MethodGet, "/templates/"+url.PathEscape(id)+"/attestation", nil, nil, &out)
+}
+
+// AttestationKey returns the public key that checks attestations, as the server knows it.
+func (c *Client) AttestationKey(ctx context.Context) (*AttestationKey, error) {
+	var out AttestationKey
+	return &out, c.call(ctx, http.MethodGet, "/attestation-key", nil, nil, &out)
+}
+
+// RescanTemplate scans a template again for originals of its source, and waits until that is done.
+func (c *Client) RescanTemplate(ctx context.Context, id string) (*Rescan, error) {
+	var out Rescan
+	return &out, c.call(ctx, http.MethodPost, "/templates/"+url.PathEscape(id)+"/rescan", nil, nil, &out)
+}
+
 // FollowTemplate calls fn with the template now and after every change, until fn returns false, the build has ended, or ctx ends.
 // A connection that breaks is made again, which calls fn again too.
 func (c *Client) FollowTemplate(ctx context.Context, id string, fn func(*Template) bool) error {

@@ -134,6 +134,33 @@ type Template struct {
 	Report json.RawMessage `json:"report,omitempty"`
 }
 
+// Attestation is a signed statement about a template: a DSSE envelope. Its payload is JSON in base64.
+type Attestation struct {
+	PayloadType string                 `json:"payloadType"`
+	Payload     string                 `json:"payload"`
+	Signatures  []AttestationSignature `json:"signatures"`
+}
+
+// AttestationSignature is a signature by Ed25519, in base64.
+type AttestationSignature struct {
+	KeyID string `json:"keyid"`
+	Sig   string `json:"sig"`
+}
+
+// AttestationKey is the public key that checks attestations, in PEM.
+type AttestationKey struct {
+	KeyID     string `json:"key_id"`
+	Algorithm string `json:"algorithm" jsonschema:"enum=ed25519"`
+	PublicKey string `json:"public_key"`
+}
+
+// Rescan is what another scan of a template found. Clean says that no original survives where none may be.
+type Rescan struct {
+	Clean   bool            `json:"clean"`
+	Summary string          `json:"summary"`
+	Outcome json.RawMessage `json:"outcome"` // as in the attestation
+}
+
 // Progress is how far a template's build is.
 type Progress = mayfly.BuildProgress
 

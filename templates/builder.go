@@ -146,6 +146,9 @@ func (b *Builder) Discard(ctx context.Context, templateID string) error {
 	if err := b.volumes.Delete(ctx, templateID); err != nil {
 		return fmt.Errorf("delete the volume of template %s: %w", templateID, err)
 	}
+	if err := b.discardRescan(ctx, templateID); err != nil {
+		return err
+	}
 	if err := os.Remove(b.printsPath(templateID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the fingerprints of template %s: %w", templateID, err)
 	}
@@ -404,7 +407,7 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 	if err != nil {
 		return err
 	}
-	r.loads = loads
+	r.loads = r.readable(loads)
 	r.findAll(findings)
 	if r.plan == nil {
 		if _, err = r.bind(r.tables); err != nil {

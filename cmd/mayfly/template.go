@@ -15,7 +15,7 @@ import (
 
 func newTemplateCommand(s streams, conn *connection) *cobra.Command {
 	cmd := &cobra.Command{Use: "template", Aliases: []string{"templates"}, Short: "Build, list, roll back and remove templates"}
-	cmd.AddCommand(newTemplateBuildCommand(s, conn), newTemplateListCommand(s, conn), newTemplateShowCommand(s, conn),
+	cmd.AddCommand(newTemplateBuildCommand(s, conn), newTemplateListCommand(s, conn), newTemplateShowCommand(s, conn), newTemplateVerifyCommand(s, conn),
 		newTemplateCancelCommand(s, conn), newTemplateRollbackCommand(s, conn), newTemplateRemoveCommand(s, conn))
 	return group(cmd)
 }

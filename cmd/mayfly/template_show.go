@@ -36,11 +36,17 @@ func newTemplateShowCommand(s streams, conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			full := domainTemplate(t)
+			if out != "json" {
+				if full.Attestation, err = fetchAttestation(cmd.Context(), c, t.ID); err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
+					return err
+				}
+			}
 			switch out {
 			case "text":
-				return templates.WriteText(s.out, domainTemplate(t))
+				return templates.WriteText(s.out, full)
 			case "html":
-				return templates.WriteHTML(s.out, domainTemplate(t))
+				return templates.WriteHTML(s.out, full)
 			}
 			return printJSON(s.out, t)
 		},

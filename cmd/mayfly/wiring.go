@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 	"github.com/mayflydb/mayfly/provisioner"
 	"github.com/mayflydb/mayfly/provisioner/cow"
 	"github.com/mayflydb/mayfly/provisioner/docker"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 	"github.com/mayflydb/mayfly/templates"
 	"github.com/mayflydb/mayfly/webhooks"
 )
@@ -187,6 +189,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		Store: d.store,
 		Builder: templates.NewBuilder(templates.BuilderOptions{
 			Engine: d.engine, Volumes: d.pool, Logger: d.logger, Clock: time.Now, SpoolDir: filepath.Join(d.config.DataDir, "spool"),
+			ProofDir: filepath.Join(d.config.DataDir, "proof"), Signer: proof.NewSigner(keys.Attestation), Version: version,
 		}),
 		Projects: d.config.Project, AllProjects: d.config.Projects, Key: d.config.MaskingKey, Progress: d.recordProgress, Registerer: registry,
 		Clock: time.Now, Logger: d.logger,
@@ -248,7 +251,7 @@ func (d *daemon) openAPI(keys *auth.Keys, registry *prometheus.Registry) error {
 	host, port := d.config.GatewayAddress()
 	opts := api.Options{
 		Previews: d.previews, Templates: d.templates, Store: d.store, Watcher: d.watcher,
-		Tokens: auth.NewTokens(keys, d.store, time.Now), Projects: d.projectNames,
+		Tokens: auth.NewTokens(keys, d.store, time.Now), Projects: d.projectNames, AttestationKey: keys.Attestation.Public().(ed25519.PublicKey),
 		GatewayHost: host, GatewayPort: port, SSLMode: "require", Ready: d.ready, Metrics: registry,
 		Logger: d.logger, Clock: time.Now, Version: version,
 	}

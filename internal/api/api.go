@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/auth"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
+	"github.com/mayflydb/mayfly/sanitize/proof"
 	"github.com/mayflydb/mayfly/templates"
 )
 
@@ -44,6 +46,8 @@ type Templates interface {
 	Remove(ctx context.Context, templateID, by string, force bool) (*mayfly.Template, error)
 	// Outlook returns what is coming for a project's templates.
 	Outlook(ctx context.Context, project string) (templates.Outlook, error)
+	// Rescan scans a finished template again for originals of its source.
+	Rescan(ctx context.Context, templateID string) (*proof.Outcome, error)
 }
 
 // Options are what the API is made of.
@@ -60,6 +64,8 @@ type Options struct {
 	GatewayPort int
 	// SSLMode is what the URLs that are handed out ask for.
 	SSLMode string
+	// AttestationKey checks the attestations of templates.
+	AttestationKey ed25519.PublicKey
 	// Webhooks handles POST /webhooks/github; nil without a forge.
 	Webhooks http.Handler
 	// Ready is asked by /readyz: nil, or what is missing.

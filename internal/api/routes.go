@@ -116,6 +116,20 @@ func (a *API) routes() []route {
 			scope:   auth.ScopePreviewsRead, status: http.StatusOK, html: true, handle: a.templateReport,
 		},
 		{
+			method: http.MethodGet, path: "/templates/:id/attestation", id: "getAttestation",
+			summary: "The signed statement about a template, as a DSSE envelope",
+			scope:   auth.ScopePreviewsRead, gives: &client.Attestation{}, status: http.StatusOK, handle: a.attestation,
+		},
+		{
+			method: http.MethodGet, path: "/attestation-key", id: "getAttestationKey", summary: "The public key that checks attestations",
+			scope: auth.ScopePreviewsRead, gives: &client.AttestationKey{}, status: http.StatusOK, handle: a.attestationKey,
+		},
+		{
+			method: http.MethodPost, path: "/templates/:id/rescan", id: "rescanTemplate",
+			summary: "Scan a clone of a template again for originals of its source; the answer comes when that is done",
+			scope:   auth.ScopeTemplatesWrite, gives: &client.Rescan{}, status: http.StatusOK, handle: a.rescanTemplate,
+		},
+		{
 			method: http.MethodGet, path: "/templates/:id/events", id: "streamTemplate", summary: "Follow a template's build",
 			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, events: true, handle: a.templateEvents,
 		},

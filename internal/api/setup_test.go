@@ -169,7 +169,9 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 // rescanner finds nothing: its templates have no data.
 type rescanner struct{ *templates.Service }
 
-func (rescanner) Rescan(context.Context, string) (*proof.Outcome, error) { return &proof.Outcome{}, nil }
+func (rescanner) Rescan(context.Context, string) (*proof.Outcome, error) {
+	return &proof.Outcome{}, nil
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()

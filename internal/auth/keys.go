@@ -18,10 +18,13 @@ type Keys struct {
 	Signing ed25519.PrivateKey
 	// KeyID names the signing key in tokens ("kid"): the beginning of the SHA-256 of its public half.
 	KeyID string
+	// Attestation signs what is said about templates. Its public half is given to whoever checks that.
+	Attestation ed25519.PrivateKey
 }
 
 // LoadKeys reads the keys in dir, making those that are missing. Several processes may call it at once. Losing the sealing key
-// loses the previews' passwords (a reset makes new ones); losing the signing key makes every token invalid.
+// loses the previews' passwords (a reset makes new ones); losing the signing key makes every token invalid; after
+// losing the attestation key, templates are attested by another one.
 func LoadKeys(dir string) (*Keys, error) {
 	// The directory above is data_dir, which others may pass through; a token may be made before the service was ever started.
 	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil { //nolint:gosec // see above
@@ -42,9 +45,16 @@ func LoadKeys(dir string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
+	attestation, err := loadKey(filepath.Join(dir, "attestation.key"), ed25519.SeedSize)
+	if err != nil {
+		return nil, err
+	}
 	signing := ed25519.NewKeyFromSeed(seed)
 	public := sha256.Sum256(signing[ed25519.SeedSize:]) // the second half of a private key is the public key (RFC 8032)
-	return &Keys{Sealer: sealer, Signing: signing, KeyID: base64.RawURLEncoding.EncodeToString(public[:9])}, nil
+	return &Keys{
+		Sealer: sealer, Signing: signing, KeyID: base64.RawURLEncoding.EncodeToString(public[:9]),
+		Attestation: ed25519.NewKeyFromSeed(attestation),
+	}, nil
 }
 
 // loadKey reads a key of size bytes in base64, or makes one. A new one is written beside and linked into place, so that of two

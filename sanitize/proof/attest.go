@@ -142,3 +142,16 @@ func ParseKey(text string) (ed25519.PublicKey, error) {
 	}
 	return ed25519.PublicKey(raw), nil
 }
+
+// KeyIDs returns the names of the keys that an envelope says it is signed by.
+func KeyIDs(envelope []byte) []string {
+	var e Envelope
+	if json.Unmarshal(envelope, &e) != nil {
+		return nil
+	}
+	var ids []string
+	for _, s := range e.Signatures {
+		ids = append(ids, s.KeyID)
+	}
+	return ids
+}
