@@ -85,7 +85,7 @@ tables:
   public.a:
     columns:
       plain: redact
-      short: redact
+      short: {mask: person_name, part: first}
       list: redact
       document: {mask: json, keys: mask, paths: {$.kept: keep, $.gone: "null"}}
       pair: {mask: composite, fields: {address: redact, kind: keep}}
@@ -99,14 +99,15 @@ tables:
 	o := &observed{}
 	w.Observe(o)
 	key := strings.Split(maskText(t, masker, "\t\t\t{\"k1\": 1}\t\t\t\t\t\n"), `"`)[1]
-	input := `a\nb` + "\t\\N\t{cd,NULL,\"\"}\t" + `{"kept": "k", "gone": "g", "k1": ["ef", 12, null, true]}` + "\t(gh,kind)\t\"hk\"=>\"ij\"\tkl\tmn\tkept\n"
+	name := strings.Split(maskText(t, masker, "\tJane\\\\\t\t\t\t\t\t\t\n"), "\t")[1]
+	input := `a\nb` + "\tJane\\\\\t{cd,NULL,\"\"}\t" + `{"kept": "k", "gone": "g", "k1": ["ef", 12, null, true]}` + "\t(gh,kind)\t\"hk\"=>\"ij\"\tkl\tmn\tkept\n"
 	for range 2 {
 		if _, err := w.Write([]byte(input)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := []string{
-		"0 original a\nb", "0 result x\nx", "2 original cd", "2 result xx", "3 original g", "3 original k1", "3 result " + key, "3 original ef", "3 result xx",
+		"0 original a\nb", "0 result x\nx", `1 original Jane\`, "1 result " + name, "2 original cd", "2 result xx", "3 original g", "3 original k1", "3 result " + key, "3 original ef", "3 result xx",
 		"3 original 12", "3 result 0", "4 original gh", "4 result xx", "5 original ij", "5 result xx", "6 original kl", "7 original mn", "7 result same",
 	}
 	if want = append(want, want...); !reflect.DeepEqual(o.seen, want) {

@@ -82,7 +82,7 @@ func fitValue(key []byte, t *target, s *spec) (binding, error) {
 	}
 	t.limit = t.limits.of(s, t.limit)
 	b, err := k.bind(&s.args, t, own)
-	b.keyed = k.keyed
+	b.keyed = k.keyed && !k.random
 	return b, err
 }
 

@@ -82,7 +82,7 @@ type binding struct {
 	siblings, results bool
 	// ordered says that a value that is greater than another one stays so: what the bounds of a range need.
 	ordered bool
-	// keyed is the kind's: results are worth remembering.
+	// keyed says that results follow from the value and cost enough to be worth remembering.
 	keyed bool
 	// inner are the uses of transformers inside of this one.
 	inner []domainUse

@@ -279,13 +279,18 @@ func (w *Writer) unescaped(field []byte) []byte {
 // cached is masked with a memory.
 func (w *Writer) cached(s *step, field []byte) {
 	slot := s.cache.slot(field)
-	if slot == nil || s.see.observer != nil {
+	if slot == nil {
 		w.masked(s, field)
 		return
 	}
 	if slot.holds(field) {
 		s.cache.hits++
-		w.out = append(w.out, slot.result[:slot.resultLength]...)
+		result := slot.result[:slot.resultLength]
+		w.out = append(w.out, result...)
+		if s.see.observer != nil {
+			s.see.original(w.unescaped(field))
+			s.see.result(w.unescaped(result))
+		}
 		return
 	}
 	start := len(w.out)
