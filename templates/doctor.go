@@ -30,7 +30,6 @@ const (
 	// About what previews cannot have.
 	codeExtensionMissing   = "extension_missing"
 	codeExtensionLeftOut   = "extension_left_out"
-	codeExtensionRows      = "extension_rows_left_out"
 	codeForeignServer      = "foreign_server_left_out"
 	codeForeignTable       = "foreign_table_replaced"
 	codeForeignTableGone   = "foreign_table_left_out"

@@ -19,6 +19,7 @@ type facts struct {
 	liveRows  int64 // by the server's statistics, for the share of dead ones
 	deadRows  int64
 	found     []Finding
+	unlogged  map[relation]bool // tables that a replica does not have the rows of
 	dbOwner   string
 	ownerTags []string
 }
@@ -35,7 +36,7 @@ type inspector interface {
 func (s *liveSource) facts(ctx context.Context) *facts {
 	f := &facts{sizes: map[relation]relationSize{}}
 	for _, ask := range []func(context.Context, *pgx.Conn) error{
-		f.readSizes, f.readDatabase, f.readOwners, f.readRoleSettings, f.readSubscriptions, f.readForeign, f.readLargeObjects, f.readJobs,
+		f.readSizes, f.readUnlogged, f.readDatabase, f.readOwners, f.readRoleSettings, f.readSubscriptions, f.readForeign, f.readLargeObjects, f.readJobs,
 	} {
 		if _, err := s.conn.Exec(ctx, "SAVEPOINT doctor"); err != nil {
 			return f
@@ -84,6 +85,38 @@ func (f *facts) readSizes(ctx context.Context, conn *pgx.Conn) error {
 	}
 	return conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.sum(n_live_tup), 0)::pg_catalog.int8, coalesce(pg_catalog.sum(n_dead_tup), 0)::pg_catalog.int8
 		FROM pg_catalog.pg_stat_user_tables`).Scan(&f.liveRows, &f.deadRows)
+}
+
+// readUnlogged lists the unlogged tables of a replica: there they cannot be read at all.
+func (f *facts) readUnlogged(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE pg_catalog.pg_is_in_recovery() AND c.relkind = 'r' AND c.relpersistence = 'u' AND `+userObject)
+	if err != nil {
+		return err
+	}
+	f.unlogged = map[relation]bool{}
+	var one relation
+	_, err = pgx.ForEachRow(rows, []any{&one.schema, &one.name}, func() error {
+		f.unlogged[one] = true
+		return nil
+	})
+	return err
+}
+
+func (r *run) unreadable(name relation) bool { return r.facts != nil && r.facts.unlogged[name] }
+
+// readable leaves out what a replica cannot read.
+func (r *run) readable(loads []load) []load {
+	return slices.DeleteFunc(loads, func(l load) bool {
+		if !r.unreadable(l.table.relation) {
+			return false
+		}
+		r.target.find(Finding{
+			Code: codeUnloggedUnreadable, Severity: SeverityWarning, Object: "table " + l.table.String(), Cause: "it is UNLOGGED, and the source is a replica, which has no rows of such tables",
+			Done: "the table is empty", Advice: "if previews need its rows, ALTER TABLE … SET LOGGED, or build from the primary",
+		})
+		return true
+	})
 }
 
 func (f *facts) readDatabase(ctx context.Context, conn *pgx.Conn) error {

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/pgtest"
+	"github.com/mayflydb/mayfly/provisioner/driver"
 )
 
 //go:embed testdata/broken.sql
@@ -243,7 +245,7 @@ func TestInvalidText(t *testing.T) {
 	name := source.Database + "_ascii"
 	server.Exec(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' OWNER "+source.Role)
 	atEnd(t, server, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
-	server.Exec(t, name, `CREATE TABLE public.people (id int PRIMARY KEY, email text, filler text);
+	server.Exec(t, name, `CREATE TABLE public.people (id int PRIMARY KEY, email text, filler text); GRANT SELECT ON public.people TO `+source.Role+`;
 		INSERT INTO public.people SELECT i, 'e' || i, CASE WHEN i = 70 THEN convert_from('\xfc6e69', 'SQL_ASCII') ELSE 'Zürich' END FROM generate_series(1, 100) i`)
 	source.Database = name
 	data, err := os.ReadFile(b.archiveOf(t, source, true))
@@ -321,8 +323,8 @@ func TestMissingExtension(t *testing.T) {
 	req = request(t, renamed(idle, "pg_trgm", "pg_cron"), peopleRules)
 	found(t, b.build(t, req), codeScheduledJobs, "extension pg_cron")
 
-	_, err := b.refused(t.Context(), t, request(t, renamed(needed, "hstore", "vector"), peopleRules), mayfly.CodeSourceInvalid, "needed by")
-	if hint := mayfly.ErrorHint(err); !strings.Contains(err.Error(), "table public.people") || !strings.Contains(hint, fmt.Sprintf("postgresql-%d-pgvector", pgtest.Image(t, 0).Major)) {
+	_, err := b.refused(t.Context(), t, request(t, renamed(needed, "hstore", "semver"), peopleRules), mayfly.CodeSourceInvalid, "needed by")
+	if hint := mayfly.ErrorHint(err); !strings.Contains(err.Error(), "table public.people") || !strings.Contains(hint, fmt.Sprintf("postgresql-%d-semver", pgtest.Image(t, 0).Major)) {
 		t.Errorf("neither the table nor the package is named: %v (%s)", err, hint)
 	}
 }
@@ -407,4 +409,52 @@ func TestMissingTables(t *testing.T) {
 			t.Errorf("%q is taken to make %q, want %q", name, got, want)
 		}
 	}
+}
+
+// TestFindingsAreDocumented: scripts look for codes, and people look them up.
+func TestFindingsAreDocumented(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("doctor.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile("../docs/templates.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`(?m)^\tcode\w+ += "([a-z0-9_]+)"$`).FindAllSubmatch(source, -1)
+	if len(codes) < 40 {
+		t.Fatalf("only %d codes are found in doctor.go", len(codes))
+	}
+	for _, code := range codes {
+		if !bytes.Contains(docs, fmt.Appendf(nil, "`%s`", code[1])) {
+			t.Errorf("docs/templates.md does not say what %s means", code[1])
+		}
+	}
+}
+
+// TestReplicaWithUnloggedTable reads a standby, where unlogged tables cannot be read.
+func TestReplicaWithUnloggedTable(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	server := pgtest.Start(t, pgtest.StartOptions{Args: []string{"-c", "wal_level=replica"}})
+	const database = "production"
+	server.Exec(t, "postgres", "CREATE DATABASE "+database)
+	endpoint := server.TCP(t, database)
+	server.Exec(t, database, peopleSQL+"CREATE UNLOGGED TABLE public.scratch (id int); INSERT INTO public.scratch VALUES (1); GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+endpoint.Role)
+	if err := b.engine.Stop(t.Context(), server.ID, testTimeout); err != nil {
+		t.Fatal(err)
+	}
+	result, err := b.engine.Run(t.Context(), driver.RunSpec{Image: server.Image.ID, Command: []string{"touch", driver.DataDir + "/standby.signal"}, Volume: server.Volume})
+	if err != nil || result.ExitCode != 0 {
+		t.Fatalf("make it a standby: %v, %s", err, result.Stderr)
+	}
+	if err := b.engine.Start(t.Context(), server.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	built := b.build(t, request(t, mayfly.Source{DSN: endpoint.DSN()}, strings.Replace(peopleRules, "tables: {", "tables: {public.scratch: {columns: {id: keep}}, ", 1)))
+	found(t, built, codeUnloggedUnreadable, "table public.scratch")
 }
