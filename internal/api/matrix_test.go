@@ -74,7 +74,7 @@ func attempts() map[string]attempt {
 		"getTemplate": ofTemplate(""),
 		"getAttestation": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
 			t := b.template(project)
-			_, err := b.pool.Exec(b.t.Context(), `update template set attestation = '{}' where id = $1`, t.ID)
+			_, err := b.pool.Exec(b.t.Context(), `update template set attestation = '{"payloadType":"a","payload":"","signatures":[]}' where id = $1`, t.ID)
 			must(b.t, err)
 			return "/templates/" + t.ID + "/attestation", ""
 		}},
