@@ -118,6 +118,11 @@ func (b *Builder) Build(ctx context.Context, req BuildRequest) (*Result, error) 
 	if leaveErr := r.leaveQuarantine(ctx); err == nil {
 		err = leaveErr
 	}
+	if !shuttingDown(ctx, context.Cause(ctx)) { // the next process goes on with a download
+		if spoolErr := b.discardSpool(r.id); spoolErr != nil {
+			b.log.WarnContext(ctx, "what a build fetched could not be removed; the next sweep tries again", "template", r.id, "error", spoolErr)
+		}
+	}
 	r.report().FinishedAt = b.clock().UTC()
 	if err == nil {
 		return r.result, nil
@@ -466,7 +471,7 @@ func (r *run) reportTables(results []loaded) {
 				one.MaskedColumns++
 			}
 		}
-		if l.load.table == nil && masker.Rows() {
+		if l.load.table == nil && masker.Rows() && !r.unreadable(t.relation) {
 			r.target.find(tableWithoutData(t.relation))
 		}
 		r.report().Tables = append(r.report().Tables, one)

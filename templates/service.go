@@ -303,9 +303,6 @@ func (s *Service) fail(ctx context.Context, t *mayfly.Template, result *Result, 
 	if err := s.store.UpdateTemplate(ctx, t); err != nil {
 		return fmt.Errorf("record the outcome of template %s: %w", t.ID, err)
 	}
-	if err := s.builder.discardSpool(t.ID); err != nil {
-		s.log.WarnContext(ctx, "the next sweep tries again", "template", t.ID, "error", err)
-	}
 	if mayfly.ErrorCode(buildErr) == mayfly.CodeCancelled {
 		s.log.InfoContext(ctx, "template cancelled", "template", t.ID, "project", t.Project, "error", buildErr)
 		return buildErr
