@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			for key, value := range map[string]string{
 				"MAYFLY_URL": s.url, "MAYFLY_TOKEN": s.token, "CONFIG": s.config, "DATA": s.dataDir, "TZ": "Asia/Kathmandu",
 				"MAJOR": strconv.Itoa(s.major), "SOURCE_DSN_FILE": filepath.Join(filepath.Dir(s.config), "dsn"),
+				"HOOK": filepath.Join(filepath.Dir(s.config), "hook.sql"),
 			} {
 				e.Setenv(key, value)
 			}
@@ -70,7 +71,8 @@ tables:
     columns: {id: keep, email: email}
 `
 
-// startService starts a service with three projects: shop has a template, kiosk takes one preview, and bare has no template.
+// startService starts a service with four projects: shop has a template, kiosk takes one preview, bare has no template, and the templates of
+// depot are built by schedule and with a hook.
 func startService(t *testing.T) *service {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "mf-cli-") // short: there are sockets below
@@ -86,15 +88,17 @@ func startService(t *testing.T) *service {
 	write("dsn", endpoint.DSN())
 	write("rules.yaml", serviceRules)
 	write("masking.key", "0123456789abcdef0123456789abcdef")
+	write("hook.sql", "DELETE FROM customers WHERE id > 90;")
 	s := &service{dataDir: filepath.Join(dir, "data"), config: filepath.Join(dir, "mayfly.yaml"), log: &bytes.Buffer{}, major: cluster.Image.Major}
 	api, gateway := freePort(t), freePort(t)
 	s.url = fmt.Sprintf("http://127.0.0.1:%d", api)
 	var projects strings.Builder
-	for _, name := range []string{"shop", "kiosk", "bare"} {
+	for _, name := range []string{"shop", "kiosk", "bare", "depot"} {
 		fmt.Fprintf(&projects, "  - name: %s\n    source: {dsn_file: dsn}\n    rules: rules.yaml\n    masking_key_file: masking.key\n"+
 			"    postgres: {major: %d, database: app, owner: app_owner}\n    previews: {max: %d}\n",
 			name, cluster.Image.Major, map[string]int{"shop": 0, "kiosk": 1}[name])
 	}
+	projects.WriteString("    templates: {schedule: '0 3 1 1 *', jitter: 5m, hooks: {after_masking: [hook.sql]}}\n")
 	write("mayfly.yaml", fmt.Sprintf("listen: 127.0.0.1:%d\ndata_dir: data\ndatabase_url_file: state.url\npool: {size: 8GiB}\ngateway: {listen: \"127.0.0.1:%d\"}\nprojects:\n%s",
 		api, gateway, projects.String()))
 	s.start(t)
