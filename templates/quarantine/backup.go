@@ -236,9 +236,9 @@ func (b *backupRestore) checkTarget() error {
 // manifestFiles is what of a backup_manifest is read here (PostgreSQL docs, "Backup Manifest Format").
 type manifestFiles struct {
 	Files []struct {
-		Path    string `json:"Path"`
-		Encoded string `json:"Encoded-Path"`
-	} `json:"Files"`
+		Path    string `json:"Path"`         //nolint:tagliatelle // PostgreSQL's names
+		Encoded string `json:"Encoded-Path"` //nolint:tagliatelle // PostgreSQL's names
+	} `json:"Files"` //nolint:tagliatelle // PostgreSQL's names
 }
 
 // maxIgnored bounds the files of a manifest that were left out: configuration, and what logical slots keep.

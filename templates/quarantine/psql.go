@@ -20,7 +20,6 @@ type psqlWatch struct {
 
 	mu       sync.Mutex
 	rest     []byte
-	skip     bool
 	findings []Finding
 	lacks    []string          // extensions that the image has not
 	violated []recentStatement // foreign keys

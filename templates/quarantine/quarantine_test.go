@@ -1,6 +1,7 @@
 package quarantine
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -24,13 +25,11 @@ const testTimeout = 3 * time.Minute
 // options are those of a test. What a test makes with them is gone when it ends, or the test fails.
 func options(t *testing.T) Options {
 	t.Helper()
+	anyMajor := pgtest.Image(t, 0).Major
 	opts := Options{
 		Engine: pgtest.Engine(t), Volumes: pgtest.Pool(t), Logger: slog.New(slog.DiscardHandler), TemplateID: mayfly.NewID("t"), Project: "shop", Preferred: "shop",
 		Image: func(ctx context.Context, major int) (driver.Image, error) {
-			if major == 0 {
-				major = pgtest.Image(t, 0).Major
-			}
-			return pgtest.Engine(t).Image(ctx, "", major)
+			return pgtest.Engine(t).Image(ctx, "", cmp.Or(major, anyMajor))
 		},
 	}
 	t.Cleanup(func() {

@@ -146,7 +146,7 @@ func (s *scanner) normal(ctx context.Context, c byte) error {
 	defer func() { s.adjacent = isWord(c) }()
 	switch {
 	case c == '\'':
-		escapes := s.adjacent && string(s.last) == "E" || s.nonStandard && !(s.adjacent && string(s.last) == "X")
+		escapes := s.adjacent && string(s.last) == "E" || s.nonStandard && (!s.adjacent || string(s.last) != "X")
 		return s.quoted('\'', escapes)
 	case c == '"':
 		return s.identifier()
@@ -223,8 +223,8 @@ func (s *scanner) word(c byte) error {
 		return err
 	}
 	for {
-		peeked, err := s.in.Peek(1)
-		if err != nil || !isWord(peeked[0]) {
+		peeked, _ := s.in.Peek(1)
+		if len(peeked) == 0 || !isWord(peeked[0]) {
 			break
 		}
 		_, _ = s.in.Discard(1)

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/pgtest"
 )
 
 const clusterScript = `--
@@ -88,17 +91,22 @@ func TestDatabaseIsChosen(t *testing.T) {
 	t.Parallel()
 	const two = "CREATE DATABASE one;\nCREATE DATABASE two;\n\\c one\nCREATE TABLE a (id int);\n\\c two nobody localhost\nCREATE TABLE b (id int);\n"
 	opts := options(t)
-	_, err := script(t, opts, two)
-	if mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), "one, two") {
+	opts.Database = "two"
+	c := mustScript(t, opts, two)
+	if got := value(t, c, "SELECT count(*) FROM b"); got != "0" {
+		t.Errorf("count in two is %s", got)
+	}
+	c.opts.Database = ""
+	if err := c.chooseDatabase(t.Context()); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), "one, two") {
 		t.Errorf("two databases: %v", err)
 	}
-	opts.Database = "three"
-	if _, err := script(t, opts, two); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(mayfly.ErrorHint(err), "one") {
+	c.opts.Database = "three"
+	if err := c.chooseDatabase(t.Context()); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(mayfly.ErrorHint(err), "one") {
 		t.Errorf("a database that is not there: %v", err)
 	}
-	opts.Database = "two"
-	if got := value(t, mustScript(t, opts, two), "SELECT count(*) FROM b"); got != "0" {
-		t.Errorf("count in two is %s", got)
+	c.opts.Database, c.opts.Preferred = "", "one"
+	if err := c.chooseDatabase(t.Context()); err != nil || c.Database != "one" {
+		t.Errorf("the project's own: %q, %v", c.Database, err)
 	}
 }
 
@@ -136,11 +144,8 @@ func TestScriptErrors(t *testing.T) {
 		server     bool
 	}{
 		"value of a type":    {"CREATE TABLE t (id int);\n\nINSERT INTO t VALUES ('" + secret + "');\n", "line 3 of the script (INSERT INTO t VALUES): a value does not fit its type (SQLSTATE 22P02)", true},
-		"duplicate":          {"CREATE TABLE t (m text PRIMARY KEY);\nINSERT INTO t VALUES ('" + secret + "');\nINSERT INTO t\nVALUES ('" + secret + "');\n", `line 4 of the script (INSERT INTO t VALUES): duplicate key value violates unique constraint "t_pkey"`, true},
-		"not SQL":            {"CREATE TABLE t (m text);\nINSERT INTO t VALUES (" + secret + ");\n", "line 2 of the script", true},
-		"raised":             {"DO $$BEGIN RAISE 'it is " + secret + "'; END$$;\n", "line 1 of the script (DO): the server refuses it (SQLSTATE P0001)", true},
 		"rows without table": {"COPY t FROM stdin;\n" + secret + "\n\\! id\n\\.\n", `relation "t" does not exist`, true},
-		"shell":              {"SELECT 1;\n  \\! touch /tmp/x\n", `line 2 of the script has the command \! of psql`, true},
+		"shell":              {"SELECT 1;\n  \\! touch /tmp/x\n", `line 2 of the script has the command \! of psql`, false},
 		"shell in a line":    {"SELECT 1 \\! id\n", `has the command \! of psql`, false},
 		"copy":               {`\copy t from '/etc/passwd'` + "\n", `\copy`, false},
 		"include":            {`\i /etc/passwd` + "\n", `\i`, false},
@@ -176,6 +181,43 @@ func TestScriptErrors(t *testing.T) {
 				t.Errorf("the error tells a value: %v", err)
 			}
 		})
+	}
+}
+
+// TestErrorsTellNoValue judges what a server says of statements that have a value in them.
+func TestErrorsTellNoValue(t *testing.T) {
+	t.Parallel()
+	const secret = "alice@example.com"
+	server := pgtest.Cluster(t)
+	database := server.Database(t)
+	server.Exec(t, database, "CREATE TABLE t (id int, m text PRIMARY KEY CHECK (m <> 'x'), n int NOT NULL); INSERT INTO t VALUES (1, '"+secret+"', 1)")
+	conn := server.Connect(t, database)
+	for statement, want := range map[string]string{
+		"INSERT INTO t VALUES ('" + secret + "', 'y', 1)":     "a value does not fit its type (SQLSTATE 22P02)",
+		"INSERT INTO t VALUES (1, '" + secret + "', 1)":       `duplicate key value violates unique constraint "t_pkey" (SQLSTATE 23505)`,
+		"INSERT INTO t VALUES (1, 'x', 1)":                    `new row for relation "t" violates check constraint "t_m_check" (SQLSTATE 23514)`,
+		"INSERT INTO t VALUES (1, 'y')":                       `null value in column "n"`,
+		"INSERT INTO t VALUES (1, " + secret + ")":            "SQLSTATE 42",
+		`INSERT INTO t VALUES (1, "` + secret + `", 1)`:       "a column that it names does not exist (SQLSTATE 42703)",
+		"INSERT INTO t VALUES (1, 'y', 99999999999999)":       "a value does not fit its type (SQLSTATE 22003)",
+		"INSERT INTO t VALUES (1, 2, '" + secret + "'::date)": "SQLSTATE 22007",
+		"DO $$BEGIN RAISE 'it is " + secret + "'; END$$":      "the server refuses it (SQLSTATE P0001)",
+		"SELECT '" + secret + "' " + secret:                   "it is not SQL that this server understands (SQLSTATE 42601)",
+		"INSERT INTO nowhere VALUES ('" + secret + "')":       `relation "nowhere" does not exist (SQLSTATE 42P01)`,
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		var server *pgconn.PgError
+		if !errors.As(err, &server) {
+			t.Errorf("%s: %v", statement, err)
+			continue
+		}
+		e := scriptError{line: 7, code: server.Code, message: server.Message, in: recentStatement{head: "INSERT INTO t VALUES"}}
+		if _, known := e.known(); known {
+			t.Errorf("%s: a restore would go on after it", statement)
+		}
+		if got := e.fatal(nil).Error(); !strings.Contains(got, want) || !strings.HasPrefix(got, "line 7 of the script (INSERT INTO t VALUES): ") || strings.Contains(got, "alice@") {
+			t.Errorf("%s: %s", statement, got)
+		}
 	}
 }
 
