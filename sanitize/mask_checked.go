@@ -196,7 +196,6 @@ func checkedKind(name, summary string, params []param, form func(a *arguments) c
 				escape:  true, // what has another form keeps its punctuation
 				unique:  true,
 				mapping: mapping + " " + t.equality(),
-				result:  promise{sameLength: true},
 			}, nil
 		},
 	}

@@ -35,7 +35,9 @@ func formCases() []formCase {
 }
 
 // check returns what valid says of a number with separators.
-func (c formCase) check(m *checkedMask, s string) bool { return m.read([]byte(s)) && c.form.valid(m.compact) }
+func (c formCase) check(m *checkedMask, s string) bool {
+	return m.read([]byte(s)) && c.form.valid(m.compact)
+}
 
 func TestEverySchemeIsTested(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,6 @@ func bindFPE(a *arguments, t *target, key []byte) (binding, error) {
 		escape:  true, // what stays may need it
 		unique:  true,
 		mapping: "fpe " + a.text("alphabet") + " " + t.equality(),
-		result:  promise{sameLength: true},
 	}, nil
 }
 

@@ -8,7 +8,7 @@ func nationalIDKind() kind {
 		func(a *arguments) checkedForm { return schemeOf(a.text("scheme")) })
 }
 
-// scheme is a national identifier.
+// scheme is a national identifier. One goroutine uses it.
 type scheme struct {
 	name string
 	// check reports whether a number of a length that is in lengths is valid, apart from the check characters.
@@ -16,6 +16,7 @@ type scheme struct {
 	roles          map[int]string // by length: p is replaced, k is kept, c is computed
 	digits         func(s []byte) // computes what is c
 	lettersAllowed bool
+	scratch        [maxCheckedLength]byte
 }
 
 func (f *scheme) valid(s []byte) bool {
@@ -23,9 +24,8 @@ func (f *scheme) valid(s []byte) bool {
 	if !ok || !f.lettersAllowed && !allDigits(s) || !f.check(s) {
 		return false
 	}
-	var computed [maxCheckedLength]byte
-	copy(computed[:], s)
-	f.complete(computed[:len(s)])
+	computed := f.scratch[:copy(f.scratch[:], s)]
+	f.complete(computed)
 	for i := range roles {
 		if roles[i] == 'c' && s[i] != computed[i] {
 			return false

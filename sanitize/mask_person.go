@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Lengths of what the word lists can give; words_test.go holds them to it.
@@ -22,10 +23,10 @@ func emailKind() kind {
 		name:    "email",
 		summary: "a valid address at example.com that belongs to nobody",
 		params: []param{
-			{name: "domain_name", kind: paramChoice, values: []string{"example", "keep"}, fallback: "example", summary: "keep leaves the part after the @, if the result fits the column"},
+			{name: "domain_name", kind: paramChoice, values: []string{"example", "map", "keep"}, fallback: "example", summary: "the part after the @: example.com; map: one subdomain of example.com for each; keep: as it is. The last two only where the result fits the column"},
 		},
 		families: []family{familyText},
-		keyed:    true, unique: true,
+		keyed:    true, unique: true, disjoint: true,
 		bind: bindEmail,
 	}
 }
@@ -41,22 +42,23 @@ func bindEmail(a *arguments, t *target, key []byte) (binding, error) {
 			"use token, null or static",
 		}
 	}
-	keep := a.text("domain_name") == "keep"
-	m := emailMask{limit: t.limit, token: token, keepDomain: keep}
+	part := a.text("domain_name")
+	m := emailMask{limit: t.limit, token: token, keepDomain: part == "keep", mapDomain: part == "map"}
 	natural := maxEmailLocal + len("@"+exampleDomain)
 	m.names = t.fits(natural)
 	limit := t.limit
-	if m.names && !keep {
+	if m.names && part == "example" || m.mapDomain && t.fits(natural+mappedDomain+1) {
 		limit = 0
 	}
 	return binding{
 		make: func() maskFunc {
 			m := m
 			m.prf, m.first, m.last = newPRF(key, t), firstNames(), lastNames()
+			m.domains = newPRF(deriveKey(key, "email domains", ""), &target{fold: true})
 			return m.mask
 		},
 		unique:  token*5 >= uniqueBits,
-		mapping: fmt.Sprintf("email %s limit %d %s", a.text("domain_name"), limit, t.equality()),
+		mapping: fmt.Sprintf("email %s limit %d %s", part, limit, t.equality()),
 	}, nil
 }
 
@@ -67,7 +69,12 @@ type emailMask struct {
 	token       int // digits
 	names       bool
 	keepDomain  bool
+	mapDomain   bool
+	domains     *prf // what domain names map to
 }
+
+// mappedDomain is how many digits stand for a domain name: 50 bits.
+const mappedDomain = 10
 
 // mask gives "ada.lovelace.k3v9x2m4q8t1p5a0@example.com", or without the names where the column is short.
 func (m *emailMask) mask(dst, value []byte) []byte {
@@ -81,12 +88,15 @@ func (m *emailMask) mask(dst, value []byte) []byte {
 	}
 	dst = appendBase32(dst, sum[4:], m.token)
 	dst = append(dst, '@')
-	if m.keepDomain {
-		domain := value[bytes.LastIndexByte(value, '@')+1:]
-		fits := m.limit == 0 || len(dst)-start+len(domain) <= m.limit
-		if len(domain) < len(value) && fits && hostname(domain) {
-			return append(dst, domain...)
-		}
+	domain := value[bytes.LastIndexByte(value, '@')+1:]
+	known := len(domain) < len(value) && hostname(domain)
+	left := m.limit - (len(dst) - start)
+	switch {
+	case m.keepDomain && known && (m.limit == 0 || len(domain) <= left):
+		return append(dst, domain...)
+	case m.mapDomain && known && (m.limit == 0 || mappedDomain+1+len(exampleDomain) <= left):
+		dst = appendBase32(dst, m.domains.of(domain)[:], mappedDomain)
+		dst = append(dst, '.')
 	}
 	return append(dst, exampleDomain...)
 }
@@ -121,7 +131,7 @@ func usernameKind() kind {
 	return kind{
 		name: "username", summary: "a name and a keyed token: letters, digits and _",
 		families: []family{familyText},
-		keyed:    true, unique: true,
+		keyed:    true, unique: true, disjoint: true,
 		bind: func(_ *arguments, t *target, key []byte) (binding, error) {
 			names := t.fits(maxNameLength + 1 + usernameToken)
 			token := usernameToken
@@ -152,21 +162,29 @@ func personNameKind() kind {
 		name: "person_name", summary: "a first and a last name from built-in lists",
 		params: []param{
 			{name: "part", kind: paramChoice, values: []string{"full", "first", "last"}, fallback: "full", summary: "which part of a name the column holds"},
+			{name: "locale", kind: paramChoice, values: locales(), fallback: "en", summary: "the language whose names are drawn"},
+			{name: "script", kind: paramChoice, values: []string{"native", "latin"}, fallback: "native", summary: "latin writes names of every language in Latin letters"},
 		},
 		families: []family{familyText},
 		keyed:    true,
-		bind: func(a *arguments, t *target, key []byte) (binding, error) {
-			part := a.text("part")
-			longest := maxNameLength
-			if part == "full" {
-				longest = maxNameLength + 1 + maxNameLength
-			}
-			return binding{
-				make:    func() maskFunc { return personNameMask(newPRF(key, t), part, t.limit) },
-				mapping: fmt.Sprintf("person_name %s limit %d %s", part, t.binding(longest), t.equality()),
-			}, nil
-		},
+		bind:     bindPersonName,
 	}
+}
+
+func bindPersonName(a *arguments, t *target, key []byte) (binding, error) {
+	part, locale, latin := a.text("part"), a.text("locale"), a.text("script") == "latin"
+	longest := maxNameLength
+	if part == "full" {
+		longest = maxNameLength + 1 + maxNameLength
+	}
+	mapping := "person_name " + part
+	if locale != "en" {
+		mapping += " " + locale + " " + a.text("script")
+	}
+	return binding{
+		make:    func() maskFunc { return personNameMask(newPRF(key, t), namesOf(locale, latin), part, t.limit) },
+		mapping: fmt.Sprintf("%s limit %d %s", mapping, t.binding(longest), t.equality()),
+	}, nil
 }
 
 // binding returns the limit if results of up to longest characters may hit it, else 0: columns that differ only in
@@ -178,30 +196,40 @@ func (t *target) binding(longest int) int {
 	return t.limit
 }
 
-func personNameMask(p *prf, part string, limit int) maskFunc {
-	first, last := firstNames(), lastNames()
+func personNameMask(p *prf, names nameList, part string, limit int) maskFunc {
 	return func(dst, value []byte) []byte {
 		sum := p.of(value)
 		start := len(dst)
+		first, last := "", ""
 		if part != "last" {
-			dst = append(dst, pick(first, sum[0], sum[1], value)...)
-		}
-		if part == "full" {
-			dst = append(dst, ' ')
+			first = pick(names.first, sum[0], sum[1], value)
 		}
 		if part != "first" {
-			dst = append(dst, pick(last, sum[2], sum[3], value)...)
+			last = pick(names.last, sum[2], sum[3], value)
 		}
+		if names.familyFirst {
+			first, last = last, first
+		}
+		dst = append(dst, first...)
+		if part == "full" {
+			dst = append(dst, names.separator...)
+		}
+		dst = append(dst, last...)
 		return fit(dst, start, limit)
 	}
 }
 
-// fit cuts what was appended to dst since start, ASCII, to limit characters, and spaces from its end.
+// fit cuts what was appended to dst since start to limit characters, and spaces from its end.
 func fit(dst []byte, start, limit int) []byte {
 	if limit == 0 || len(dst)-start <= limit {
 		return dst
 	}
-	dst = dst[:start+limit]
+	end := start
+	for n := 0; n < limit && end < len(dst); n++ {
+		_, size := utf8.DecodeRune(dst[end:])
+		end += size
+	}
+	dst = dst[:end]
 	for len(dst) > start && dst[len(dst)-1] == ' ' {
 		dst = dst[:len(dst)-1]
 	}

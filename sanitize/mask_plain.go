@@ -188,7 +188,7 @@ func tokenKind() kind {
 			{name: "prefix", kind: paramText, summary: "put in front of the digits"},
 		},
 		families: []family{familyText, familyUUID, familyBytes},
-		keyed:    true, unique: true,
+		keyed:    true, unique: true, disjoint: true,
 		bind: bindToken,
 	}
 }

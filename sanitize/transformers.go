@@ -86,8 +86,6 @@ type binding struct {
 	keyed bool
 	// inner are the uses of transformers inside of this one.
 	inner []domainUse
-	// result is what all results have in common.
-	result promise
 }
 
 // start returns a new maskFunc; nil for keep, constants and transformers that need the row.
