@@ -3,6 +3,7 @@ package templates
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -11,7 +12,7 @@ import (
 
 // extensionPackages says which Debian package has an extension, where its name does not: %d is the major version.
 func extensionPackages() map[string]string {
-	return map[string]string{
+	return map[string]string{ //nolint:gosec // "credcheck" is an extension, and no credential
 		"vector": "postgresql-%d-pgvector", "pg_cron": "postgresql-%d-cron", "pg_partman": "postgresql-%d-partman", "pg_repack": "postgresql-%d-repack",
 		"postgis": "postgresql-%d-postgis-3", "postgis_raster": "postgresql-%d-postgis-3", "postgis_sfcgal": "postgresql-%d-postgis-3",
 		"postgis_topology": "postgresql-%d-postgis-3", "postgis_tiger_geocoder": "postgresql-%d-postgis-3", "address_standardizer": "postgresql-%d-postgis-3",
@@ -65,7 +66,7 @@ func extensionAdvice(name string, major int) string {
 		return "it comes with PostgreSQL: use an image with the contrib modules (the official postgres image has them, Alpine's postgresql-contrib)" + then
 	}
 	if pack := extensionPackages()[name]; pack != "" {
-		pack = strings.Replace(pack, "%d", fmt.Sprint(major), 1)
+		pack = strings.Replace(pack, "%d", strconv.Itoa(major), 1)
 		return fmt.Sprintf("Debian's package %[1]s has it: build an image with FROM postgres:%[2]d and RUN apt-get update && apt-get install -y %[1]s%[3]s", pack, major, then)
 	}
 	return fmt.Sprintf("build an image that has it: Debian packages of extensions are called postgresql-%d-…; apt.postgresql.org and pgxn.org have more%s", major, then)

@@ -133,7 +133,7 @@ func (d *diagnosis) maskedApart(on relation, columns []string) bool {
 		return false
 	}
 	for _, c := range columns {
-		if !masker.Distinct(c) && !(d.generated(on, c) && masker.Passthrough()) {
+		if apart := masker.Distinct(c) || masker.Passthrough() && d.generated(on, c); !apart {
 			return false
 		}
 	}

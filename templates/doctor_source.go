@@ -226,7 +226,7 @@ func (r *run) findAround() {
 			r.findRoleSettings(e)
 		case "ENCODING", "STDSTRINGS", "SEARCHPATH", "EXTENSION", "COMMENT", "ACL", "DEFAULT ACL", "TABLE DATA", "SEQUENCE SET":
 		default:
-			if e.Owner != "" && !(e.Kind == "SCHEMA" && e.Tag == "public") {
+			if e.Owner != "" && (e.Kind != "SCHEMA" || e.Tag != "public") {
 				owners[e.Owner] = true
 			}
 		}
@@ -313,4 +313,16 @@ func (r *run) databaseEncoding() string {
 		return m[1]
 	}
 	return ""
+}
+
+// lostOwner matches what pg_dump says about an object whose owner was removed from the catalog by hand, or lost in a crash.
+var lostOwner = regexp.MustCompile(`role with OID ([0-9]+) does not exist`)
+
+// schemaHint says what to do when pg_dump cannot read the source's schema.
+func schemaHint(stderr string) string {
+	if m := lostOwner.FindStringSubmatch(stderr); m != nil {
+		return fmt.Sprintf("an object of the source belongs to a role that is gone. Find it in the source with SELECT classid::regclass, objid FROM pg_shdepend WHERE refobjid = %[1]s, "+
+			"or SELECT oid::regclass FROM pg_class WHERE relowner = %[1]s and the like for pg_proc and pg_namespace, and give it an owner with ALTER … OWNER TO", m[1])
+	}
+	return "the source's role needs SELECT on all tables and sequences, for example through pg_read_all_data"
 }

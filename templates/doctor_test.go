@@ -23,12 +23,13 @@ var brokenSQL string
 
 // brokenRules keep every column of the broken source, by name: what it lacks is not to come from masking.
 func brokenRules() string {
-	rules := "version: 1\ndefaults:\n"
+	var rules strings.Builder
+	rules.WriteString("version: 1\ndefaults:\n")
 	for _, c := range strings.Fields(`id code label parent_id email twin room during note Body at n body small down a m f own name other version dirty
 		installed_rank description type script success migration_name finished_at rolled_back_at started_at applied_steps_count version_num`) {
-		rules += fmt.Sprintf("  - {match: \"*.*.%s\", mask: keep}\n", c)
+		fmt.Fprintf(&rules, "  - {match: \"*.*.%s\", mask: keep}\n", c)
 	}
-	return rules
+	return rules.String()
 }
 
 // found returns the one finding with a code about an object; "" is any.
@@ -457,4 +458,49 @@ func TestReplicaWithUnloggedTable(t *testing.T) {
 	}
 	built := b.build(t, request(t, mayfly.Source{DSN: endpoint.DSN()}, strings.Replace(peopleRules, "tables: {", "tables: {public.scratch: {columns: {id: keep}}, ", 1)))
 	found(t, built, codeUnloggedUnreadable, "table public.scratch")
+}
+
+// TestLostOwner has a table whose owner was removed from the catalog.
+func TestLostOwner(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint := sourceDatabase(t, peopleSQL+`CREATE ROLE ghost_@suffix@; ALTER TABLE public.people OWNER TO ghost_@suffix@; DELETE FROM pg_authid WHERE rolname = 'ghost_@suffix@'`)
+	req := request(t, mayfly.Source{DSN: endpoint.DSN()}, peopleRules)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	_, err := b.builder.Build(ctx, req)
+	if err == nil { // pg_dump of older versions only warns
+		if err := b.builder.Discard(ctx, req.Template.ID); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if !strings.Contains(mayfly.ErrorHint(err), "role that is gone") {
+		t.Errorf("the hint does not say what to look for: %v (%s)", err, mayfly.ErrorHint(err))
+	}
+	b.nothingLeft(t, req.Template.ID)
+}
+
+// TestOlderSource builds from an older major, whose ICU is another one.
+func TestOlderSource(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const older = 13
+	if _, err := pgtest.Engine(t).Present(t.Context(), "", older); err != nil {
+		t.Skipf("there is no image of PostgreSQL %d: %v", older, err)
+	}
+	target := pgtest.Image(t, 0)
+	if target.Major == older {
+		t.Skip("the template has the same major")
+	}
+	server := pgtest.Start(t, pgtest.StartOptions{Major: older})
+	database := server.Database(t)
+	endpoint := server.TCP(t, database)
+	server.Exec(t, database, `CREATE TABLE public.people (id int PRIMARY KEY, email text COLLATE "de-x-icu", filler text);
+		CREATE INDEX ON public.people (email); INSERT INTO public.people VALUES (1, 'a', 'b'); GRANT SELECT ON public.people TO `+endpoint.Role)
+	result := b.build(t, request(t, mayfly.Source{DSN: endpoint.DSN()}, peopleRules))
+	if result.Image.Major != target.Major {
+		t.Errorf("the template is of PostgreSQL %d, not %d", result.Image.Major, target.Major)
+	}
+	found(t, result, codeCollationVersion, "collation pg_catalog.de-x-icu")
 }

@@ -13,15 +13,19 @@ import (
 func TestMissingLocale(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	endpoint := sourceDatabase(t, peopleSQL)
+	endpoint := sourceDatabase(t, peopleSQL+`CREATE COLLATION public.finnish (provider = libc, locale = 'C.UTF-8'); CREATE INDEX ON public.people (email COLLATE public.finnish)`)
 	data, err := os.ReadFile(b.archiveOf(t, endpoint, true))
 	if err != nil {
 		t.Fatal(err)
 	}
 	data = bytes.ReplaceAll(data, []byte("LOCALE = 'C.UTF-8'"), []byte("LOCALE = 'q.UTF-8'"))
+	data = bytes.ReplaceAll(data, []byte("locale = 'C.UTF-8'"), []byte("locale = 'fi_FI.x'"))
 	result := b.build(t, request(t, mayfly.Source{Archive: writeFile(t, data)}, peopleRules))
 	if f := found(t, result, codeLocaleMissing, "database shop"); !strings.Contains(f.Cause, "q.UTF-8") {
 		t.Errorf("the finding does not name the locale: %+v", f)
+	}
+	if f := found(t, result, codeCollationMissing, "collation public.finnish"); !strings.Contains(f.Done, "fi-FI") {
+		t.Errorf("ICU's rules do not take the place of the locale: %+v", f)
 	}
 }
 

@@ -231,7 +231,7 @@ func (s *liveSource) schema(ctx context.Context, runner schemaRunner) (*archive.
 	}
 	if result.ExitCode != 0 {
 		return nil, mayfly.Errorf(mayfly.CodeSourceUnavailable, "pg_dump could not read the source's schema: %s", lastLines(s.scrub(string(result.Stderr)), 4)).
-			WithHint("the source's role needs SELECT on all tables and sequences, for example through pg_read_all_data")
+			WithHint("%s", schemaHint(string(result.Stderr)))
 	}
 	if err := s.setUp(ctx); err != nil { // pg_dump has its own ideas
 		return nil, s.failed(ctx, "set up the session with the source", err)
