@@ -43,7 +43,7 @@ const (
 // what is internal with what it serves.
 const inventoryQuery = `
 WITH relation AS (
-	SELECT c.*, n.nspname || '.' || c.relname AS name, n.nspname
+	SELECT c.oid, n.nspname || '.' || c.relname AS name, c.relkind, c.relacl, c.relispartition, c.relrowsecurity, c.relforcerowsecurity
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	WHERE ` + userObject + `
 ),
