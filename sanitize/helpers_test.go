@@ -96,3 +96,13 @@ func maskOne(tb testing.TB, spec string, c sanitize.Column, field string) string
 	rules, table := oneColumn(spec, c)
 	return strings.TrimSuffix(maskText(tb, planFor(tb, rules, table).Table("public", "t"), field+"\n"), "\n")
 }
+
+// tableOf is a table of the schema public with columns that are written "name type".
+func tableOf(name string, columns ...string) sanitize.Table {
+	table := sanitize.Table{Schema: "public", Name: name}
+	for _, c := range columns {
+		column, typ, _ := strings.Cut(c, " ")
+		table.Columns = append(table.Columns, sanitize.Column{Name: column, Type: typ})
+	}
+	return table
+}
