@@ -36,7 +36,6 @@ func TestBuildThroughQuarantine(t *testing.T) {
 	server.Exec(t, testDatabase, strings.ReplaceAll(sourceSQL, "@suffix@", "quarantine"))
 	server.Exec(t, "postgres", "CREATE DATABASE other")
 	server.Exec(t, "other", "CREATE TABLE t AS SELECT 'not for the template'")
-	source := server.Connect(t, testDatabase)
 
 	for name, test := range map[string]struct {
 		path   func(t *testing.T) string
@@ -63,6 +62,9 @@ func TestBuildThroughQuarantine(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			req := request(t, mayfly.Source{Archive: test.path(t)}, rulesYAML)
+			if newer, err := b.engine.Image(t.Context(), "", 17); test.backup && err == nil {
+				req.Project.Postgres.Major = max(newer.Major, req.Project.Postgres.Major) // the quarantine stays at the backup's
+			}
 			result := b.build(t, req)
 			b.noQuarantine(t, req.Template.ID)
 			if is := result.Report.Source; is.Format != test.format || is.Kind != "archive" || !slices.ContainsFunc(result.Report.Phases, func(p PhaseReport) bool { return p.Name == PhaseQuarantine }) {
@@ -70,11 +72,11 @@ func TestBuildThroughQuarantine(t *testing.T) {
 			}
 			_, template := b.clone(t, req.Template.ID, result.Image)
 			if test.backup { // unlogged tables are not in it
-				if _, err := source.Exec(t.Context(), "SELECT 1"); err != nil {
-					t.Fatal(err)
-				}
-				if got, want := value(t, template, "SELECT count(*) FROM public.orders"), "3000"; got != want {
-					t.Errorf("%s orders, want %s", got, want)
+				source := server.Connect(t, testDatabase)
+				for _, query := range []string{"SELECT count(*) || ' ' || sum(total) FROM public.orders", "SELECT string_agg(code, '' ORDER BY id) FROM public.customers"} {
+					if got, want := value(t, template, query), value(t, source, query); got != want {
+						t.Errorf("%s: %s, want %s", query, got, want)
+					}
 				}
 				return
 			}
