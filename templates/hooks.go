@@ -66,6 +66,12 @@ func readHooks(settings mayfly.HookSettings) (hooks, error) {
 	return all, nil
 }
 
+// CheckHooks reads the hooks of a project and refuses what a build would refuse.
+func CheckHooks(settings mayfly.HookSettings) error {
+	_, err := readHooks(settings)
+	return err
+}
+
 func readHook(path string) (hook, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

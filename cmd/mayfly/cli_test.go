@@ -93,10 +93,12 @@ func startService(t *testing.T) *service {
 	api, gateway := freePort(t), freePort(t)
 	s.url = fmt.Sprintf("http://127.0.0.1:%d", api)
 	var projects strings.Builder
+	age := map[string]string{"shop": "    templates: {max_age: 1s}\n"} // it is too old soon
 	for _, name := range []string{"shop", "kiosk", "bare", "depot"} {
 		fmt.Fprintf(&projects, "  - name: %s\n    source: {dsn_file: dsn}\n    rules: rules.yaml\n    masking_key_file: masking.key\n"+
 			"    postgres: {major: %d, database: app, owner: app_owner}\n    previews: {max: %d}\n",
 			name, cluster.Image.Major, map[string]int{"shop": 0, "kiosk": 1}[name])
+		projects.WriteString(age[name])
 	}
 	projects.WriteString("    templates: {schedule: '0 3 1 1 *', jitter: 5m, hooks: {after_masking: [hook.sql]}}\n")
 	write("mayfly.yaml", fmt.Sprintf("listen: 127.0.0.1:%d\ndata_dir: data\ndatabase_url_file: state.url\npool: {size: 8GiB}\ngateway: {listen: \"127.0.0.1:%d\"}\nprojects:\n%s",

@@ -99,7 +99,7 @@ func diagnose(ctx context.Context, configPath string) []finding {
 	for _, p := range c.Projects() {
 		findings = append(findings, diagnoseProject(ctx, c, p)...)
 	}
-	return findings
+	return append(findings, diagnoseAges(ctx, c)...)
 }
 
 func diagnosePool(ctx context.Context, c *config.Config) []finding {
@@ -215,6 +215,7 @@ func diagnoseProject(ctx context.Context, c *config.Config, p mayfly.Project) []
 		findings = append(findings, ok(check, "masking key is there"))
 	}
 	findings = append(findings, diagnoseSource(ctx, p))
+	findings = append(findings, diagnoseTemplateSettings(p)...)
 	if p.Repository != "" {
 		findings = append(findings, diagnoseRepository(ctx, c.GitHub, p))
 	}

@@ -56,7 +56,8 @@ type buildProgress struct {
 }
 
 func newBuildProgress(w io.Writer, verbose bool) *buildProgress {
-	return &buildProgress{w: w, terminal: isTerminal(w), verbose: verbose, began: time.Now(), tables: map[string]bool{}}
+	now := time.Now()
+	return &buildProgress{w: w, terminal: isTerminal(w), verbose: verbose, began: now, plainAt: now, tables: map[string]bool{}}
 }
 
 // plainInterval is how often progress is told where a line cannot be redrawn.

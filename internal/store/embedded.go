@@ -72,7 +72,7 @@ func StartEmbedded(ctx context.Context, opts EmbeddedOptions) (*pgxpool.Config, 
 	if err := opts.createDatabase(ctx); err != nil {
 		return nil, fmt.Errorf("prepare the embedded state database: %w", err)
 	}
-	return opts.poolConfig()
+	return opts.Config()
 }
 
 func (o EmbeddedOptions) createDatabase(ctx context.Context) error {
@@ -97,7 +97,8 @@ func (o EmbeddedOptions) createDatabase(ctx context.Context) error {
 	return err
 }
 
-func (o EmbeddedOptions) poolConfig() (*pgxpool.Config, error) {
+// Config returns how to connect to the embedded state server, which it does not start.
+func (o EmbeddedOptions) Config() (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig("host=/ sslmode=disable pool_max_conns=60 user=" + cluster.AdminRole)
 	if err != nil {
 		return nil, fmt.Errorf("make connection settings: %w", err)

@@ -46,11 +46,14 @@ func New(pool *pgxpool.Pool, jobs Enqueuer, logger *slog.Logger) *Store {
 	return &Store{pool: pool, jobs: jobs, logger: logger}
 }
 
+// DefaultSchema is the schema of the store's tables.
+const DefaultSchema = "mayfly"
+
 // Connect opens a pool on the state database. schema is created if it does not exist and put first in the search_path of every
-// connection; "" means "mayfly". config.MaxConns bounds the connections: preview locks hold one each.
+// connection; "" means DefaultSchema. config.MaxConns bounds the connections: preview locks hold one each.
 func Connect(ctx context.Context, config *pgxpool.Config, schema string) (*pgxpool.Pool, error) {
 	if schema == "" {
-		schema = "mayfly"
+		schema = DefaultSchema
 	}
 	config = config.Copy()
 	config.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize()

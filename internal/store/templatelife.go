@@ -155,6 +155,31 @@ func (s *Store) DeleteTemplate(ctx context.Context, id string, from ...mayfly.Te
 	return done, nil
 }
 
+// CurrentTemplates returns, for each project, when the build of the template that new previews use was begun. It needs no Store: the
+// connection is to a state database whose schema is DefaultSchema, and nothing is changed.
+func CurrentTemplates(ctx context.Context, conn *pgx.Conn) (map[string]time.Time, error) {
+	rows, err := conn.Query(ctx, `
+		select distinct on (project) project, created_at from `+pgx.Identifier{DefaultSchema, "template"}.Sanitize()+`
+		where state = 'ready' order by project, version desc`)
+	if err != nil {
+		return nil, failed(err, "read the current templates")
+	}
+	current := map[string]time.Time{}
+	var project string
+	var created time.Time
+	_, err = pgx.ForEachRow(rows, []any{&project, &created}, func() error {
+		current[project] = created
+		return nil
+	})
+	if isCode(err, "42P01") || isCode(err, "3F000") { // the service was never started on it
+		return current, nil
+	}
+	if err != nil {
+		return nil, failed(err, "read the current templates")
+	}
+	return current, nil
+}
+
 // ScheduledTemplate is a slot of a project's schedule.
 type ScheduledTemplate struct {
 	Project string
