@@ -24,6 +24,8 @@ const (
 	familyComposite family = "composite"
 	familyRange     family = "range" // and multirange
 	familyHstore    family = "hstore"
+	familyMAC       family = "macaddr"
+	familyPoint     family = "point" // also of PostGIS
 	familyOther     family = "other"
 )
 
@@ -31,7 +33,7 @@ const (
 // named columns may keep them.
 func (f family) freeForm() bool {
 	switch f {
-	case familyText, familyTextArray, familyJSON, familyInet, familyBytes, familyXML, familyTSVector, familyArray, familyComposite, familyHstore, familyOther:
+	case familyText, familyTextArray, familyJSON, familyInet, familyBytes, familyXML, familyTSVector, familyArray, familyComposite, familyHstore, familyMAC, familyPoint, familyOther:
 		return true
 	default:
 		return false
@@ -130,6 +132,10 @@ func familyOfType(name string) family {
 		return familyJSON
 	case "inet", "cidr":
 		return familyInet
+	case "macaddr", "macaddr8":
+		return familyMAC
+	case "point", "geometry", "geography":
+		return familyPoint
 	case "bytea":
 		return familyBytes
 	case "xml":

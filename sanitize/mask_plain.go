@@ -103,7 +103,7 @@ func integerBits(base string) int {
 	}
 }
 
-func looksLikeUUID(s string) bool {
+func looksLikeUUID[T string | []byte](s T) bool {
 	if len(s) != 36 {
 		return false
 	}
@@ -289,14 +289,18 @@ func uuidMask(p *prf) maskFunc {
 		sum := p.of(value)
 		sum[6] = sum[6]&0x0f | 0x80
 		sum[8] = sum[8]&0x3f | 0x80
-		for i, group := 0, 0; i < 16; group++ {
-			size := [...]int{4, 2, 2, 2, 6}[group]
-			if group > 0 {
-				dst = append(dst, '-')
-			}
-			dst = appendHex(dst, sum[i:i+size], size*2)
-			i += size
-		}
-		return dst
+		return appendUUID(dst, sum[:16])
 	}
+}
+
+func appendUUID(dst, bits []byte) []byte {
+	for i, group := 0, 0; i < 16; group++ {
+		size := [...]int{4, 2, 2, 2, 6}[group]
+		if group > 0 {
+			dst = append(dst, '-')
+		}
+		dst = appendHex(dst, bits[i:i+size], size*2)
+		i += size
+	}
+	return dst
 }

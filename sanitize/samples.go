@@ -62,9 +62,11 @@ func typical(t *target) []string {
 		return []string{"192.0.2.17", "10.0.0.1", "2001:db8::1"}
 	case familyBytes:
 		return []string{`\x00`, `\x0123456789abcdef0123456789abcdef`}
+	case familyMAC:
+		return []string{"08:00:2b:01:02:03"}
 	case familyTextArray:
 		return []string{`{}`, `{a}`, `{a,b,c}`, `{NULL}`}
-	case familyTime, familyXML, familyTSVector, familyArray, familyComposite, familyRange, familyHstore, familyOther:
+	case familyTime, familyXML, familyTSVector, familyArray, familyComposite, familyRange, familyHstore, familyPoint, familyOther:
 	}
 	return nil
 }

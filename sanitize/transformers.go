@@ -137,7 +137,7 @@ func catalogue() []kind {
 	kinds = append(kinds, emailKind(), usernameKind(), personNameKind(), companyKind(), phoneKind())
 	kinds = append(kinds, streetAddressKind(), cityKind(), postcodeKind(), urlKind())
 	kinds = append(kinds, inetKind(), numberKind(), dateShiftKind())
-	kinds = append(kinds, fpeKind(), cardKind(), ibanKind(), nationalIDKind())
+	kinds = append(kinds, fpeKind(), cardKind(), ibanKind(), nationalIDKind(), uuidKind(), macKind())
 	return append(kinds, jsonKind(), compositeKind(), hstoreKind(), enumLabelKind())
 }
 
