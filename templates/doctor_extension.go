@@ -79,7 +79,7 @@ func unavailable(err error) bool {
 
 // missingExtension leaves out an extension that the image has not, if nothing needs it.
 func (r *restorer) missingExtension(e *archive.Entry, cause error) error {
-	needed := neededBy(r.target.toc, e)
+	needed := neededBy(r.target.toc, e, map[int]bool{})
 	advice := extensionAdvice(e.Tag, r.target.major)
 	if len(needed) > 0 {
 		return mayfly.Errorf(mayfly.CodeSourceInvalid, "the source uses the extension %q, which the image has not: %s (%s)",
@@ -95,7 +95,11 @@ func (r *restorer) missingExtension(e *archive.Entry, cause error) error {
 
 // neededBy lists what cannot be without an extension. Its own comment and its own tables' rows do not count, and neither does another
 // extension that nothing needs.
-func neededBy(toc *archive.Archive, on *archive.Entry) []string {
+func neededBy(toc *archive.Archive, on *archive.Entry, seen map[int]bool) []string {
+	if seen[on.ID] { // an archive may say that two need each other
+		return nil
+	}
+	seen[on.ID] = true
 	var names []string
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
@@ -105,7 +109,7 @@ func neededBy(toc *archive.Archive, on *archive.Entry) []string {
 		switch e.Kind {
 		case "COMMENT", "TABLE DATA", "SEQUENCE SET", "ACL", "DEFAULT ACL", "SECURITY LABEL":
 		case "EXTENSION":
-			names = append(names, neededBy(toc, e)...)
+			names = append(names, neededBy(toc, e, seen)...)
 		default:
 			names = append(names, object(e))
 		}

@@ -16,6 +16,7 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/pgtest"
 	"github.com/mayflydb/mayfly/provisioner/driver"
+	"github.com/mayflydb/mayfly/templates/archive"
 )
 
 //go:embed testdata/broken.sql
@@ -339,6 +340,23 @@ func TestExtensionAdvice(t *testing.T) {
 		if got := extensionAdvice(name, 15); !strings.Contains(got, want) || !strings.Contains(got, "postgres.image") {
 			t.Errorf("for %s: %s", name, got)
 		}
+	}
+}
+
+func TestNeededBy(t *testing.T) {
+	t.Parallel()
+	toc := &archive.Archive{Entries: []archive.Entry{
+		{ID: 1, Kind: "EXTENSION", Tag: "a", Dependencies: []int{2}},
+		{ID: 2, Kind: "EXTENSION", Tag: "b", Dependencies: []int{1}}, // only a hostile archive has a circle
+		{ID: 3, Kind: "COMMENT", Tag: "EXTENSION a", Dependencies: []int{1}},
+		{ID: 4, Kind: "TABLE", Schema: "public", Tag: "t", Dependencies: []int{2}},
+		{ID: 5, Kind: "EXTENSION", Tag: "c"},
+	}}
+	if got := neededBy(toc, &toc.Entries[0], map[int]bool{}); len(got) != 1 || got[0] != "table public.t" {
+		t.Errorf("a is needed by %v; want the table, which needs b, which needs a", got)
+	}
+	if got := neededBy(toc, &toc.Entries[4], map[int]bool{}); len(got) != 0 {
+		t.Errorf("c is needed by %v", got)
 	}
 }
 
