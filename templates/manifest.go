@@ -86,13 +86,17 @@ func (p *page) source() string {
 	return strings.Join(words, ", ")
 }
 
-// size says what the template takes, and what was read for it. A template is smaller than its source: it has no dead rows,
-// no gaps in pages and indexes, and no log.
+// size says what the template takes, and what the source does. That the two differ is what people ask about first.
 func (p *page) size() string {
 	if p.R.SizeBytes == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s on disk, of %s of rows that were read; freshly loaded tables and indexes have no bloat, and the WAL was reset", sizeText(p.R.SizeBytes), sizeText(p.R.Bytes))
+	text := sizeText(p.R.SizeBytes) + " on disk, for " + sizeText(p.R.Bytes) + " of rows that were read"
+	if s := p.R.Sizes; s != nil && s.SourceTables+s.SourceIndexes > 0 {
+		text += fmt.Sprintf("; tables take %s, in the source %s; indexes take %s, in the source %s",
+			sizeText(s.TemplateTables), sizeText(s.SourceTables), sizeText(s.TemplateIndexes), sizeText(s.SourceIndexes))
+	}
+	return text + ". Freshly loaded tables and indexes have no dead rows and no gaps, and the WAL was reset"
 }
 
 // Findings are the report's, the worst first.

@@ -25,6 +25,7 @@ func sampleTemplate(t *testing.T) *mayfly.Template {
 		Source:          SourceReport{Kind: "live", Database: "shop", ServerVersion: "15.6", Encoding: "UTF8", Connections: 2},
 		Image:           "sha256:0123456789ab", Major: 17, StartedAt: started, FinishedAt: started.Add(192 * time.Second),
 		Rows: 1234567, Bytes: 3 << 30, SizeBytes: 1 << 30,
+		Sizes:  &SizeReport{SourceDatabase: 9 << 30, SourceTables: 6 << 30, SourceIndexes: 3 << 30, TemplateTables: 700 << 20, TemplateIndexes: 300 << 20},
 		Phases: []PhaseReport{{Name: PhaseLoad, DurationMS: 120_400}, {Name: PhaseVerify, DurationMS: 312}},
 		Tables: []TableReport{
 			{Schema: "public", Table: "small", Rows: 7, SourceRows: 7, Bytes: 900, DurationMS: 3, StructureOnly: true},
