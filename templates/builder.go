@@ -287,11 +287,11 @@ func (r *run) connect(ctx context.Context) (string, error) {
 		return "", mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d", sourceMajor, r.image.Major).
 			WithHint("set postgres.major to %d or newer: an older server cannot take a newer one's dump", sourceMajor)
 	}
-	detail := "PostgreSQL " + r.report().Source.ServerVersion
+	said := []string{"PostgreSQL " + r.report().Source.ServerVersion}
 	for _, f := range r.source.findings() {
-		detail += "; " + f.Cause + ": " + f.Done
+		said = append(said, f.Cause+": "+f.Done)
 	}
-	return detail, nil
+	return strings.Join(said, "; "), nil
 }
 
 // newestMajor is the newest version that is looked for when the project does not say which one to use.
