@@ -50,14 +50,21 @@ type hasher struct {
 
 // of returns the fingerprint of a value in its normal form.
 func (h *hasher) of(value []byte, f form) Fingerprint {
-	switch f {
-	case formDigits:
-		value = h.digits(value)
-	case formFold:
-		value = h.fold(value)
-	}
+	value = h.normal(value, f)
 	high, low := siphash.Hash128(h.key.k0, h.key.k1, value)
 	return Fingerprint{high, uint32(low)} //nolint:gosec // the lower half is wanted
+}
+
+// normal returns the normal form of a value, valid until the next call.
+func (h *hasher) normal(value []byte, f form) []byte {
+	switch f {
+	case formDigits:
+		return h.digits(value)
+	case formFold:
+		return h.fold(value)
+	default:
+		return value
+	}
 }
 
 // digits keeps the digits of value.

@@ -242,7 +242,7 @@ func (p *prober) value(value []byte) {
 	}
 	// A number may be written in another way than the original; what begins with a letter is none.
 	if kindOf[value[0]]&(isLower|isUpper) == 0 || p.m.originals.begins.may(value) {
-		if f, provable := classify(value); provable {
+		if f, provable := classify(value); provable && (f == formDigits || p.m.originals.begins.may(value)) {
 			p.print(p.hash.of(value, f))
 		}
 	}

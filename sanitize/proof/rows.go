@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash/maphash"
 	"strconv"
 )
 
@@ -208,7 +209,7 @@ func (r *rowReader) count(c *scannedColumn, value []byte) {
 	if c.distinct != nil {
 		value = trim(value)
 		f, _ := classify(value)
-		c.distinct.add(r.prober.hash.of(value, f).High)
+		c.distinct.add(maphash.Bytes(c.seed, r.prober.hash.normal(value, f)))
 	}
 }
 

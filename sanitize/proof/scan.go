@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,7 @@ type scannedColumn struct {
 	read       reading
 	made       bool // a transformer of ClassShared or ClassParts made what is in it
 	distinct   *distinct
+	seed       maphash.Seed // of the hash that distinct counts by
 	values     int64
 	bytes      int64
 }
@@ -132,6 +134,7 @@ func (s *Scanner) columns(ctx context.Context, conn *pgx.Conn, schema, table, na
 		}
 		if class, masked := s.masked[c.place.Name]; masked {
 			c.made, c.distinct = class != ClassOwn, &distinct{}
+			c.seed = maphash.MakeSeed()
 		}
 		columns = append(columns, c)
 		return nil

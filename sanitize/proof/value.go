@@ -39,6 +39,8 @@ const (
 	isHigh  // not ASCII
 	isPunct // what stands between digits in numbers, dates and phone numbers
 	isOther
+	kinds   = isSpace - 1
+	isSpace = 1 << 6 // where words end, beside its kind
 )
 
 // kindOf is a table of the kinds of bytes.
@@ -59,6 +61,9 @@ var kindOf = func() (t kindTable) { //nolint:gochecknoglobals // constant: a tab
 			t[i] = isPunct
 		default:
 			t[i] = isOther
+		}
+		if bytes.IndexByte([]byte(" \t\n\r\"'<>()[]{},;=|\x00"), byte(i)) >= 0 {
+			t[i] |= isSpace
 		}
 	}
 	return t
@@ -81,12 +86,12 @@ func classify(value []byte) (form, bool) {
 	if len(look) > classified {
 		look = look[:classified]
 	}
-	var kinds uint8
+	var all uint8
 	var seen uint64
 	digits, spaces, onlySpaces := 0, 0, true
 	for _, c := range look {
-		k := kindOf[c]
-		kinds |= k
+		k := kindOf[c] & kinds
+		all |= k
 		seen |= 1 << (c & 63)
 		switch {
 		case k == isDigit:
@@ -98,17 +103,17 @@ func classify(value []byte) (form, bool) {
 		}
 	}
 	f := formExact
-	if kinds&(isUpper|isHigh) != 0 || len(look) < len(value) {
+	if all&(isUpper|isHigh) != 0 || len(look) < len(value) {
 		f = formFold
 	}
 	switch {
-	case kinds&^(isDigit|isPunct) == 0:
+	case all&^(isDigit|isPunct) == 0:
 		return classifyNumber(value, digits, bits.OnesCount64(seen))
 	case digits >= 8 && dateShape(value):
 		return f, false
 	case len(value) < minBytes || bits.OnesCount64(seen) < minDistinct:
 		return f, false
-	case kinds&(isDigit|isOther) == 0 && onlySpaces:
+	case all&(isDigit|isOther) == 0 && onlySpaces:
 		return f, len(value)-spaces >= minLetters
 	default:
 		return f, true

@@ -55,14 +55,7 @@ func endOfWord(text []byte, i int) int {
 }
 
 // separates reports whether words end at c.
-func separates(c byte) bool {
-	switch c {
-	case ' ', '\t', '\n', '\r', '"', '\'', '<', '>', '(', ')', '[', ']', '{', '}', ',', ';', '=', '|', 0:
-		return true
-	default:
-		return false
-	}
-}
+func separates(c byte) bool { return kindOf[c]&isSpace != 0 }
 
 // part asks about a word or several, also without the punctuation around.
 func (p *prober) part(part []byte) {
