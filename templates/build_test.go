@@ -86,7 +86,7 @@ func checkReport(t *testing.T, result *Result) {
 	for _, p := range report.Phases {
 		phases = append(phases, p.Name)
 	}
-	want := []string{PhaseConnect, PhasePlan, PhaseInitialise, PhaseSchema, PhaseLoad, PhaseIndexes, PhaseRefresh, PhaseVerify, PhaseScan, PhaseFreeze}
+	want := []string{PhaseFetch, PhaseConnect, PhasePlan, PhaseInitialise, PhaseSchema, PhaseLoad, PhaseIndexes, PhaseRefresh, PhaseVerify, PhaseScan, PhaseFreeze}
 	if !slices.Equal(phases, want) {
 		t.Errorf("phases are %v; want %v", phases, want)
 	}
