@@ -10,10 +10,14 @@ const (
 	// ClassOwn are transformers whose results no source holds: an original in such a column, or an unchanged value, is a hit.
 	ClassOwn Class = "own"
 	// ClassShared are those that choose among values that sources hold too: names from a list, digits of the same length.
-	// A result may be somebody's original by chance.
+	// A result may be somebody's original by chance; an unchanged value is a hit.
 	ClassShared Class = "shared"
-	// ClassParts are those that mask a part of a value and keep the rest, as the rules say.
+	// ClassGiven are those whose results may be what was there, by their rule: a constant, a rounded number, another row's value.
+	ClassGiven Class = "given"
+	// ClassParts are those that mask parts of a value, which are seen one by one, as the results of ClassShared are.
 	ClassParts Class = "parts"
+	// ClassPassages are those that replace what they recognise in a text, and leave a text in which there is nothing as it is.
+	ClassPassages Class = "passages"
 )
 
 // ClassOf returns the class of a transformer. One that is not known is taken to have results of its own: the strictest.
@@ -25,12 +29,20 @@ func ClassOf(transformer string) Class {
 }
 
 func classes() map[string]Class {
-	return map[string]Class{
-		"null": ClassOwn, "redact": ClassOwn, "token": ClassOwn, "email": ClassOwn, "url": ClassOwn,
-		"username": ClassShared, "person_name": ClassShared, "company": ClassShared, "static": ClassShared,
-		"phone": ClassShared, "street_address": ClassShared, "city": ClassShared, "postcode": ClassShared,
-		"inet": ClassShared, "number": ClassShared, "date_shift": ClassShared, "json": ClassParts,
+	out := map[string]Class{}
+	for class, names := range map[Class]string{
+		ClassOwn: "null redact token email url uuid template password_hash",
+		ClassShared: "username person_name company phone street_address city postcode inet number date_shift fpe card iban national_id mac " +
+			"enum_label",
+		ClassGiven:    "static noise bucket date_trunc birth_date geo_jitter resample shuffle",
+		ClassParts:    "json composite hstore array range",
+		ClassPassages: "scrub",
+	} {
+		for _, name := range strings.Fields(names) {
+			out[name] = class
+		}
 	}
+	return out
 }
 
 // splits reports whether values of a type have parts: arrays, documents, hstore.

@@ -26,7 +26,6 @@ type recent struct {
 // observed is a masked column of the stream.
 type observed struct {
 	masked   bool
-	constant bool
 	class    Class
 	number   uint32
 	splits   bool // values may have parts
@@ -51,7 +50,7 @@ func (r *Recorder) Table(schema, table string, plan []sanitize.ColumnPlan) *Obse
 			continue
 		}
 		o.columns[i] = observed{
-			masked: true, constant: c.Transformer == "static", class: ClassOf(c.Transformer), number: r.register(schema, table, c), splits: splits(c.Type),
+			masked: true, class: ClassOf(c.Transformer), number: r.register(schema, table, c), splits: splits(c.Type),
 			prints: make([]Fingerprint, 0, capacity), counts: Column{seen: &distinct{}},
 		}
 	}
@@ -72,7 +71,9 @@ func (o *Observer) Original(column int, value []byte) {
 	c.counts.seen.add(print.High)
 	if provable {
 		c.counts.Provable++
-		o.record(c, print, value, f)
+		if c.class != ClassPassages { // of those it is known with the result
+			o.record(c, print, value, f)
+		}
 	}
 	if c.splits && structured(value) {
 		leaves(value, func(leaf []byte) {
@@ -123,13 +124,19 @@ func (o *Observer) Result(column int, value []byte) {
 		c.counts.Unchanged++
 	}
 	value = trim(value)
-	if unchanged && !c.constant {
+	if unchanged && c.class != ClassGiven {
 		if _, provable := classify(value); provable {
 			c.counts.UnchangedProvable++
 		}
 		return
 	}
-	if c.class == ClassOwn {
+	if c.class == ClassPassages {
+		original := trim(c.original)
+		if f, provable := classify(original); provable {
+			o.record(c, o.hash.of(original, f), original, f)
+		}
+	}
+	if c.class == ClassOwn || c.class == ClassPassages {
 		return
 	}
 	f, provable := classify(value)
