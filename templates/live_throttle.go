@@ -14,6 +14,7 @@ type throttle struct {
 	chunk   int           // the most that is read at once, so that no wait is long
 	clock   func() time.Time
 	sleep   func(d time.Duration, closed <-chan struct{})
+	mu      sync.Mutex
 }
 
 // chunksPerSecond is into how many reads a second's worth of bytes is cut.
@@ -30,8 +31,11 @@ func newThrottle(bytesPerSecond int64, clock func() time.Time) *throttle {
 
 // took waits until n bytes, at most a chunk, fit into the rate.
 func (t *throttle) took(n int, closed <-chan struct{}) {
+	t.mu.Lock() // the limiter gives too much to who comes with an earlier moment than somebody before
 	now := t.clock()
-	if wait := t.limiter.ReserveN(now, n).DelayFrom(now); wait > 0 {
+	wait := t.limiter.ReserveN(now, n).DelayFrom(now)
+	t.mu.Unlock()
+	if wait > 0 {
 		t.sleep(wait, closed)
 	}
 }
