@@ -68,7 +68,7 @@ func TestCheckedNumbersStayValid(t *testing.T) {
 					continue
 				}
 				seen := map[string]string{}
-				for range 300 {
+				for range 150 {
 					value := c.random(m, known, random)
 					result := string(m.mask(nil, []byte(value)))
 					before, twice := seen[result]
@@ -121,7 +121,7 @@ func TestNumbersThatAreNotValidStaySo(t *testing.T) {
 	for _, c := range formCases() {
 		m := newCheckedMask(c.form, make([]byte, MinKeyLength), &target{})
 		seen := map[string]string{}
-		for i := range 2000 {
+		for i := range 300 {
 			value := fmt.Sprintf("%09d", i*7+1)
 			if i%2 == 0 {
 				value = fmt.Sprintf("AB-%016d", i*7+1)
@@ -148,7 +148,7 @@ func TestFormatPreservingEncryptionIsOneToOne(t *testing.T) {
 	m := &formMask{fpe: newFPE(make([]byte, MinKeyLength))}
 	for _, format := range []string{"%05d", "AB-%07d", "x%04d", "%d日é", "%012d-%030d"} {
 		seen := map[string]string{}
-		for i := range 2000 {
+		for i := range 300 {
 			value := fmt.Sprintf(format, i)
 			if format == "%012d-%030d" {
 				value = fmt.Sprintf(format, i%7, i)

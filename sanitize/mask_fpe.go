@@ -1,6 +1,7 @@
 package sanitize
 
 import (
+	"bytes"
 	"fmt"
 	"unicode/utf8"
 )
@@ -10,7 +11,7 @@ func fpeKind() kind {
 		name:    "fpe",
 		summary: "format-preserving encryption (FF1): digits become digits, letters letters of the same case, the rest stays",
 		params: []param{
-			{name: "alphabet", kind: paramChoice, values: []string{"alphanumeric", "digits"}, fallback: "alphanumeric", summary: "digits leaves letters as they are"},
+			{name: "alphabet", kind: paramChoice, values: []string{"alphanumeric", "digits"}, fallback: "alphanumeric", summary: "digits leaves the letters of values that have digits, too"},
 			{name: "small", kind: paramChoice, values: []string{"refuse", "widen"}, fallback: "refuse", summary: "a column that can hold less than a million values is refused, or walked within 20 bits"},
 		},
 		families: []family{familyText},
@@ -66,10 +67,11 @@ func foldOf(t *target) *prf {
 
 // formMask replaces characters by others of the same class.
 type formMask struct {
-	fpe    *fpe
-	digits bool // letters stay
-	fold   *prf
-	text   symbols
+	fpe     *fpe
+	digits  bool // letters stay where there are digits
+	letters bool // of the current value
+	fold    *prf
+	text    symbols
 }
 
 func (m *formMask) mask(dst, value []byte) []byte {
@@ -82,8 +84,10 @@ func (m *formMask) mask(dst, value []byte) []byte {
 	return dst
 }
 
-// apply replaces the characters of s in place. Every character of a class stays in it, so this is one to one.
+// apply replaces the characters of s in place. Every character of a class stays in it, so this is one to one. Where only
+// digits are to be replaced, a value without them has its letters replaced: it must not stay.
 func (m *formMask) apply(s []byte) {
+	m.letters = !m.digits || !bytes.ContainsAny(s, "0123456789")
 	m.text.reset()
 	for i := range s {
 		if base, radix := m.base(s, i); radix > 0 {
@@ -111,7 +115,7 @@ func (m *formMask) base(s []byte, i int) (first, radix uint8) {
 	switch c := s[i]; {
 	case '0' <= c && c <= '9':
 		return '0', 10
-	case c < utf8.RuneSelf && m.digits:
+	case c < utf8.RuneSelf && !m.letters:
 		return 0, 0
 	case 'a' <= c && c <= 'z':
 		return 'a', 26

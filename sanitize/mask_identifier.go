@@ -1,6 +1,9 @@
 package sanitize
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 func uuidKind() kind {
 	return kind{
@@ -85,16 +88,20 @@ func (m *macMask) mask(dst, value []byte) []byte {
 		return dst
 	}
 	m.fpe.apply(&m.text, m.kept)
+	digits := hexDigits
+	if bytes.ContainsAny(value, "ABCDEF") {
+		digits = "0123456789ABCDEF"
+	}
 	next, digit := 0, 0
 	for _, c := range value {
 		if n, ok := hexValue(c); ok {
 			switch {
 			case m.keepVendor && digit < vendorDigits:
 			case digit == 1:
-				c = hexDigits[n&3|int(m.text.value[next])<<2]
+				c = digits[n&3|int(m.text.value[next])<<2]
 				next++
 			default:
-				c = hexDigits[m.text.value[next]]
+				c = digits[m.text.value[next]]
 				next++
 			}
 			digit++

@@ -145,11 +145,18 @@ func dateShiftKind() kind {
 		params: []param{
 			{name: "days", kind: paramInt, least: 1, most: 36500, fallback: "365", summary: "the greatest distance"},
 			{name: "by", kind: paramChoice, values: []string{"constant", "value"}, fallback: "constant", summary: "constant: all values of a domain by the same distance, so that order and intervals stay; value: each value by its own"},
+			{name: "entity", kind: paramText, summary: "a column of the same table, such as customer_id: rows with the same one move by the same distance, in all tables"},
 		},
 		families: []family{familyDate},
 		keyed:    true, unique: true,
 		bind: func(a *arguments, t *target, key []byte) (binding, error) {
 			days, constant := a.number("days"), a.text("by") == "constant"
+			if entity := a.text("entity"); entity != "" {
+				if a.has("by") {
+					return binding{}, &refusal{"entity and by exclude each other", "remove by"}
+				}
+				return shiftByEntity(key, t, days, entity), nil
+			}
 			return binding{
 				make: func() maskFunc {
 					m := &dateMask{prf: newPRF(key, t), days: days}

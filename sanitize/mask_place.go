@@ -1,6 +1,8 @@
 package sanitize
 
 import (
+	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -25,6 +27,51 @@ func streetAddressKind() kind {
 				return append(dst, ways[int(sum[2])*len(ways)>>8]...)
 			}
 		})
+}
+
+// maxAddressLength is that of a street, a separator, a postcode, a space and a city.
+const maxAddressLength = maxStreetLength + 2 + 5 + 1 + maxCityLength
+
+func addressKind() kind {
+	return kind{
+		name: "address", summary: "a full address: house number, street, postcode and city, on as many lines as the original, at most two",
+		families: []family{familyText},
+		keyed:    true,
+		bind: func(_ *arguments, t *target, key []byte) (binding, error) {
+			return binding{
+				make: func() maskFunc {
+					mask := addressMask(newPRF(key, t))
+					return func(dst, value []byte) []byte { return fit(mask(dst, value), len(dst), t.limit) }
+				},
+				escape:  true, // a line break
+				mapping: fmt.Sprintf("address limit %d %s", t.binding(maxAddressLength), t.equality()),
+			}, nil
+		},
+	}
+}
+
+func addressMask(p *prf) maskFunc {
+	streets, ways := streetNames(), strings.Fields("Street Road Avenue Lane Drive Way Court Close")
+	starts, ends := cityStarts(), strings.Fields("ford bury field haven bridge mouth wick stead")
+	return func(dst, value []byte) []byte {
+		sum := p.of(value)
+		dst = strconv.AppendInt(dst, int64(1+(int(sum[0])<<8|int(sum[1]))*999>>16), 10)
+		dst = append(dst, ' ')
+		dst = append(dst, pick(streets, sum[2], sum[3], value)...)
+		dst = append(dst, ' ')
+		dst = append(dst, ways[int(sum[4])*len(ways)>>8]...)
+		if bytes.IndexByte(value, '\n') >= 0 {
+			dst = append(dst, '\n')
+		} else {
+			dst = append(dst, ", "...)
+		}
+		for _, b := range sum[5:10] {
+			dst = append(dst, '0'+b%10)
+		}
+		dst = append(dst, ' ')
+		dst = append(dst, pick(starts, sum[10], sum[11], value)...)
+		return append(dst, ends[int(sum[12])*len(ends)>>8]...)
+	}
 }
 
 func cityKind() kind {

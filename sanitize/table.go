@@ -63,4 +63,6 @@ type Column struct {
 	EnumLabels []string
 	// References names the columns, as "schema.table.column", that this one points at by foreign keys.
 	References []string
+	// Distribution is a sample of the column's values, for the columns that Rules.Sampled names; nil for all others.
+	Distribution Distribution
 }

@@ -135,9 +135,10 @@ func (r *refusal) Error() string { return r.reason }
 func catalogue() []kind {
 	kinds := []kind{keepKind(), nullKind(), staticKind(), redactKind(), tokenKind()}
 	kinds = append(kinds, emailKind(), usernameKind(), personNameKind(), companyKind(), phoneKind())
-	kinds = append(kinds, streetAddressKind(), cityKind(), postcodeKind(), urlKind())
-	kinds = append(kinds, inetKind(), numberKind(), dateShiftKind())
+	kinds = append(kinds, streetAddressKind(), cityKind(), postcodeKind(), addressKind(), urlKind())
+	kinds = append(kinds, inetKind(), numberKind(), noiseKind(), bucketKind(), dateShiftKind(), dateTruncKind(), birthDateKind())
 	kinds = append(kinds, fpeKind(), cardKind(), ibanKind(), nationalIDKind(), uuidKind(), macKind())
+	kinds = append(kinds, geoJitterKind(), passwordKind(), templateKind(), resampleKind(), shuffleKind())
 	return append(kinds, jsonKind(), compositeKind(), hstoreKind(), enumLabelKind())
 }
 

@@ -2,6 +2,7 @@ package sanitize_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +16,15 @@ type transformerCase struct {
 	spec   string
 	column sanitize.Column
 	values []string
+}
+
+// sampled is a text column of which these values were sampled.
+func sampled(values ...string) sanitize.Column {
+	s := sanitize.NewSampler(1000, rand.NewPCG(1, 2))
+	for _, v := range values {
+		s.Add(v)
+	}
+	return sanitize.Column{Type: "text", Distribution: s}
 }
 
 func transformerCases() []transformerCase {
@@ -99,6 +109,46 @@ func transformerCases() []transformerCase {
 		{"token", of("bytea"), []string{`\\x0a1b2c`, `\N`}},
 		{"{mask: token, length: 8}", of("bytea"), []string{`\\x0a1b2c`}},
 		{"{mask: json, keys: mask, paths: {$.email: email}}", of("jsonb"), []string{`{"email": "jane@corp.example", "jane": {"age": "x"}}`}},
+		{"{mask: person_name, locale: de}", text, names},
+		{"{mask: person_name, locale: ja}", text, names},
+		{"{mask: person_name, locale: zh, script: latin}", text, names},
+		{"{mask: person_name, locale: ar, part: last}", short(5), names},
+		{"{mask: email, domain_name: map}", text, append(emails, "x@CORP.example", "x@other.example")},
+		{"{mask: url, host: keep, path: shape}", text, []string{"https://jane:secret@corp.example:8443/users/jane/avatar.png?session=s3cret&page=2#top", "mailto:jane@corp.example", "https://corp.example"}},
+		{"{mask: url, path: shape}", text, []string{"https://corp.example/u/jane?x=1"}},
+		{"address", text, []string{"221b Baker Street, London", `221b Baker Street\nLondon NW1`}},
+		{"uuid", of("uuid"), []string{"6f1c2d3e-0000-4000-8000-0123456789ab", "01890a5d-ac96-774b-bcce-b302099a8057"}},
+		{"uuid", text, []string{"6F1C2D3E-0000-4000-8000-0123456789AB", "none"}},
+		{"mac", of("macaddr"), []string{"08:00:2b:01:02:03"}},
+		{"{mask: mac, vendor: keep}", text, []string{"08-00-2B-01-02-03", "08002b010203", "none"}},
+		{"fpe", text, []string{"AB-1234567", "order 77", "Zoë 日本 12", "--", "7", `a\tb`}},
+		{"{mask: fpe, alphabet: digits}", text, []string{"AB-1234567", "Jane"}},
+		{"{mask: fpe, small: widen}", short(3), []string{"A1", "x"}},
+		{"card", text, []string{"4111 1111 1111 1111", "4111111111111112", "card"}},
+		{"{mask: card, bin: mask}", text, []string{"5500-0055-5555-5559"}},
+		{"iban", text, []string{"DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "DE00370400440532013000"}},
+		{"{mask: iban, bank: keep}", text, []string{"DE89370400440532013000"}},
+		{"{mask: national_id, scheme: us_ssn}", text, []string{"078-05-1120", "000-00-0000"}},
+		{"{mask: national_id, scheme: it_codice_fiscale}", text, []string{"RSSMRA85T10A562S", "rssmra85t10a562s"}},
+		{"noise", of("integer"), []string{"48213", "-48213", "7", "0", "2147483647"}},
+		{"{mask: noise, percent: 50}", of("numeric(6,2)"), []string{"9999.99", "0.10", "NaN", "1234567890123456789012.5"}},
+		{"{mask: bucket, width: 1000}", of("integer"), []string{"48213", "-48213", "999"}},
+		{"{mask: bucket, width: 0.5, round: nearest}", of("numeric(6,2)"), []string{"7.30", "9999.99", "-0.20", "NaN"}},
+		{"{mask: bucket, width: 100}", of("double precision"), []string{"1.2345e+20", "250.75"}},
+		{"{mask: date_trunc, to: month}", of("date"), []string{"1984-02-29", "infinity", "0044-03-15 BC"}},
+		{"{mask: date_trunc, to: quarter}", of("timestamp with time zone"), []string{"2024-05-29 10:11:12.5+00", "1900-01-31 00:00:00-07:30"}},
+		{"{mask: date_trunc, to: day}", of("timestamp without time zone"), []string{"2024-05-29 10:11:12.123456"}},
+		{"birth_date", of("date"), []string{"1984-02-29", "1980-01-01", "1984-12-31", "0003-01-01"}},
+		{"{mask: birth_date, to: start}", of("timestamp without time zone"), []string{"1984-02-29 10:11:12.5"}},
+		{`{mask: birth_date, ages: "18,65", as_of: "2026-01-01"}`, of("date"), []string{"2008-01-01", "2008-01-02", "1961-01-01", "1961-01-02", "1890-01-01", "2027-01-01"}},
+		{"{mask: geo_jitter, part: latitude}", of("numeric(9,6)"), []string{"52.520008", "90.000000", "91", "x"}},
+		{"{mask: geo_jitter, part: longitude, metres: 5000}", of("double precision"), []string{"13.404954", "180", "-179.9999999", "1e-05"}},
+		{"geo_jitter", of("point"), []string{"(13.404954,52.520008)", "(1,95)"}},
+		{"geo_jitter", of("public.geography(Point,4326)"), []string{"0101000020E6100000AED85F764FCE2A40F1F44A5986424A40", "x"}},
+		{"{mask: password, algorithm: scrypt}", text, []string{"$2b$12$abcdefghijklmnopqrstuv", "", `\N`}},
+		{`{mask: template, text: "user-{{token:10}}@example.com"}`, text, []string{"jane", `\N`}},
+		{"{mask: resample, least: 1}", sampled("red", "red", "red", "blue"), []string{"red", "green", `\N`}},
+		{"{mask: shuffle, block: 10}", sampled("red", "red", "red", "blue"), []string{"red", "green", `\N`}},
 		{"json", of("jsonb"), []string{
 			`{"name": "Zo\\u00eb", "n": 12.5, "ok": true, "none": null, "jane@corp.example": {"a": ["x y"]}, "": ""}`,
 			`"text"`, "7", "[]", "{}", "not json", `{"a": 1} x`, `{"a": "\\ud83d\\ude00\\n"}`, `\N`,
@@ -172,24 +222,37 @@ func maskingSpecs() map[string]struct {
 	last := []string{"Planted", "Smith", "Johnson", "O'Hara", "Garcia", "Müller"}
 	full := func(i int) string { return first[i%len(first)] + " " + last[i/len(first)%len(last)] }
 	return map[string]generator{
-		"email":                            {text, func(i int) string { return fmt.Sprintf("%s%d@corp.example", strings.ToLower(first[i%len(first)]), i) }},
-		"{mask: email, domain_name: keep}": {text, func(i int) string { return fmt.Sprintf("jane%d@corp.example", i) }},
-		"person_name":                      {text, full},
-		"{mask: person_name, part: first}": {text, func(i int) string { return first[i%len(first)] }},
-		"{mask: person_name, part: last}":  {text, func(i int) string { return last[i%len(last)] }},
-		"username":                         {text, func(i int) string { return fmt.Sprintf("user%d", i) }},
-		"company":                          {text, func(i int) string { return last[i%len(last)] + " Widgets" }},
-		"phone":                            {text, func(i int) string { return fmt.Sprintf("%04d", i%10000) }},
-		"street_address":                   {text, func(i int) string { return fmt.Sprintf("%d Maple Street", i) }},
-		"city":                             {text, func(i int) string { return []string{"London", "Springfield", "Ashford", "Northbridge"}[i%4] }},
-		"postcode":                         {text, func(i int) string { return fmt.Sprintf("%05d", i*7) }},
-		"url":                              {text, func(i int) string { return fmt.Sprintf("https://corp.example/%d", i) }},
-		"token":                            {text, func(i int) string { return fmt.Sprintf("secret%d", i) }},
-		"inet":                             {sanitize.Column{Type: "inet"}, func(i int) string { return fmt.Sprintf("10.%d.%d.9", i>>8&255, i&255) }},
-		"number":                           {sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(1000 + i) }},
-		"date_shift":                       {sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("19%02d-0%d-1%d", i%100, 1+i%9, i%10) }},
-		"redact":                           {text, full},
-		"json":                             {sanitize.Column{Type: "jsonb"}, func(i int) string { return fmt.Sprintf(`{"who": "%s"}`, full(i)) }},
+		"email":                              {text, func(i int) string { return fmt.Sprintf("%s%d@corp.example", strings.ToLower(first[i%len(first)]), i) }},
+		"{mask: email, domain_name: keep}":   {text, func(i int) string { return fmt.Sprintf("jane%d@corp.example", i) }},
+		"person_name":                        {text, full},
+		"{mask: person_name, part: first}":   {text, func(i int) string { return first[i%len(first)] }},
+		"{mask: person_name, part: last}":    {text, func(i int) string { return last[i%len(last)] }},
+		"username":                           {text, func(i int) string { return fmt.Sprintf("user%d", i) }},
+		"company":                            {text, func(i int) string { return last[i%len(last)] + " Widgets" }},
+		"phone":                              {text, func(i int) string { return fmt.Sprintf("%04d", i%10000) }},
+		"street_address":                     {text, func(i int) string { return fmt.Sprintf("%d Maple Street", i) }},
+		"city":                               {text, func(i int) string { return []string{"London", "Springfield", "Ashford", "Northbridge"}[i%4] }},
+		"postcode":                           {text, func(i int) string { return fmt.Sprintf("%05d", i*7) }},
+		"url":                                {text, func(i int) string { return fmt.Sprintf("https://corp.example/%d", i) }},
+		"token":                              {text, func(i int) string { return fmt.Sprintf("secret%d", i) }},
+		"inet":                               {sanitize.Column{Type: "inet"}, func(i int) string { return fmt.Sprintf("10.%d.%d.9", i>>8&255, i&255) }},
+		"number":                             {sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(1000 + i) }},
+		"date_shift":                         {sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("19%02d-0%d-1%d", i%100, 1+i%9, i%10) }},
+		"redact":                             {text, full},
+		"{mask: person_name, locale: fr}":    {text, full},
+		"{mask: person_name, locale: zh}":    {text, func(i int) string { return []string{"王伟", "李娜", "张三"}[i%3] }},
+		"{mask: email, domain_name: map}":    {text, func(i int) string { return fmt.Sprintf("jane%d@corp.example", i) }},
+		"address":                            {text, func(i int) string { return fmt.Sprintf("%d Maple Street, 12345 Ashford", i) }},
+		"uuid":                               {sanitize.Column{Type: "uuid"}, func(i int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", i) }},
+		"mac":                                {sanitize.Column{Type: "macaddr"}, func(i int) string { return fmt.Sprintf("08:00:2b:%02x:%02x:03", i>>8&255, i&255) }},
+		"{mask: mac, vendor: keep}":          {sanitize.Column{Type: "macaddr"}, func(i int) string { return fmt.Sprintf("08:00:2b:%02x:%02x:03", i>>8&255, i&255) }},
+		"fpe":                                {text, func(i int) string { return fmt.Sprintf("AB-%07d", i) }},
+		"card":                               {text, func(i int) string { return fmt.Sprintf("41111111%08d", i) }},
+		"iban":                               {text, func(i int) string { return fmt.Sprintf("DE89%018d", i) }},
+		"noise":                              {sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(1000 + i) }},
+		"birth_date":                         {sanitize.Column{Type: "date"}, func(i int) string { return fmt.Sprintf("19%02d-0%d-1%d", i%100, 1+i%9, i%10) }},
+		"{mask: geo_jitter, part: latitude}": {sanitize.Column{Type: "numeric"}, func(i int) string { return fmt.Sprintf("%d.%06d", i%90, i) }},
+		"json":                               {sanitize.Column{Type: "jsonb"}, func(i int) string { return fmt.Sprintf(`{"who": "%s"}`, full(i)) }},
 	}
 }
 
@@ -241,6 +304,13 @@ func TestUniqueTransformersKeepValuesApart(t *testing.T) {
 		{"phone", sanitize.Column{Type: "text"}, sequential("%04d"), 10000},
 		{"phone", sanitize.Column{Type: "text"}, sequential("%d"), 10},
 		{"{mask: phone, country: keep}", sanitize.Column{Type: "text"}, sequential("+44 %04d"), 10000},
+		{"phone", sanitize.Column{Type: "text"}, sequential("+1 (212) 5%06d"), 100000},
+		{"phone", sanitize.Column{Type: "text"}, sequential("0%08d"), 100000},
+		{"{mask: phone, country: mask}", sanitize.Column{Type: "text"}, sequential("+44 %07d"), 100000},
+		{"uuid", sanitize.Column{Type: "uuid"}, sequential("00000000-0000-4000-8000-%012d"), 100000},
+		{"mac", sanitize.Column{Type: "macaddr"}, func(i int) string { return fmt.Sprintf("08:00:2b:%02x:%02x:%02x", i>>16, i>>8&255, i&255) }, 100000},
+		{"fpe", sanitize.Column{Type: "text"}, sequential("K-%06d"), 20000},
+		{"{mask: url, host: keep}", sanitize.Column{Type: "text"}, sequential("http://corp.example/%d"), 100000},
 		{"number", sanitize.Column{Type: "smallint"}, sequential("%d"), 32768},
 		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return fmt.Sprintf("-%d", i+1) }, 100000},
 		{"number", sanitize.Column{Type: "integer"}, func(i int) string { return strconv.Itoa(2147483647 - i) }, 100000},
