@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,47 +94,89 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// loadedRun is a build that has come to its hooks.
+func (b *bed) loadedRun(t *testing.T, req BuildRequest) *run {
+	t.Helper()
+	r := &run{
+		Builder: b.builder, req: req, id: req.Template.ID, labels: map[string]string{"role": "build", "template": req.Template.ID},
+		meter: &progressMeter{clock: b.builder.clock}, result: &Result{},
+	}
+	t.Cleanup(func() {
+		if r.source != nil {
+			r.source.close()
+		}
+		if err := b.builder.Discard(context.Background(), r.id); err != nil {
+			t.Errorf("discard the build: %v", err)
+		}
+	})
+	for _, step := range []func(context.Context) (string, error){r.connect, r.planEarly, r.initialise, r.restoreSchema, r.load} {
+		if _, err := step(t.Context()); err != nil {
+			t.Fatalf("build: %v", err)
+		}
+	}
+	return r
+}
+
 func TestHooksThatFail(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	source := mayfly.Source{DSN: sourceDatabase(t, hookSQL).DSN()}
-	for name, test := range map[string]struct {
-		text, want string
-		timeout    time.Duration
-		early      bool // refused before anything is made
-	}{
-		"syntax":      {text: "SELECT 1;\n\nSELEKT 2;", want: `bad.sql failed in line 3 (SQLSTATE 42601): syntax error at or near "SELEKT"`},
-		"name":        {text: "SELECT 'é',\n  nothing FROM people;", want: `line 2 (SQLSTATE 42703): column "nothing" does not exist`},
-		"constraint":  {text: "-- c\nINSERT INTO audit VALUES (1), (2);", want: "line 2 (SQLSTATE 23505): constraint audit_pkey"},
-		"value":       {text: "SELECT email::int FROM people;", want: "line 1 (SQLSTATE 22P02)"},
-		"transaction": {text: "SELECT 1;\nCOMMIT;\nSELECT 2;", want: "line 2: it ends the transaction"},
-		"rights":      {text: "COPY people TO PROGRAM 'cat';", want: "SQLSTATE 42501"},
-		"superuser":   {text: "RESET ROLE;\nALTER ROLE " + testOwner + " SUPERUSER;", want: "line 2 (SQLSTATE 42501)"},
-		"timeout":     {text: "SELECT pg_sleep(100);", want: "templates.hooks.statement_timeout", timeout: 50 * time.Millisecond},
-		"psql":        {text: "SELECT 1;\n\\i other.sql", want: "line 2 has a command of psql", early: true},
-		"copy":        {text: "COPY people FROM STDIN;", want: "waits for rows", early: true},
-		"open":        {text: "SELECT 'a;", want: "ends inside a string", early: true},
-		"binary":      {text: "SELECT '\xff'", want: "not text in UTF-8", early: true},
+	req := request(t, mayfly.Source{DSN: sourceDatabase(t, hookSQL).DSN()}, hookRules)
+	r := b.loadedRun(t, req)
+	for name, test := range map[string]struct{ text, want string }{
+		"syntax":      {"SELECT 1;\n\nSELEKT 2;", `bad.sql failed in line 3 (SQLSTATE 42601): syntax error at or near "SELEKT"`},
+		"name":        {"SELECT 'é',\n  nothing FROM people;", `line 2 (SQLSTATE 42703): column "nothing" does not exist`},
+		"constraint":  {"-- c\nALTER TABLE audit ADD CONSTRAINT few CHECK (id < 20);", "line 2 (SQLSTATE 23514): constraint few"},
+		"at the end":  {"ALTER TABLE audit ADD CONSTRAINT once UNIQUE (id) DEFERRABLE INITIALLY DEFERRED;\nINSERT INTO audit VALUES (1);\n", "(SQLSTATE 23505): constraint once"},
+		"value":       {"SELECT email::int FROM people;", "line 1 (SQLSTATE 22P02)"},
+		"transaction": {"SELECT 1;\nCOMMIT;\nSELECT 2;", "line 2: it ends the transaction"},
+		"rights":      {"COPY people TO PROGRAM 'cat';", "SQLSTATE 42501"},
+		"superuser":   {"RESET ROLE;\nALTER ROLE " + testOwner + " SUPERUSER;", "line 2 (SQLSTATE 42501)"},
+		"timeout":     {"SELECT pg_sleep(100);", "templates.hooks.statement_timeout"},
 	} {
-		req := request(t, source, hookRules)
-		req.Project.Templates.Hooks = mayfly.HookSettings{AfterMasking: []string{hookFile(t, "bad.sql", test.text)}, StatementTimeout: test.timeout}
-		if test.early {
-			req.Project.Source = mayfly.Source{Archive: "/nonexistent"} // it does not come to that
+		r.req.Project.Templates.Hooks.StatementTimeout = time.Minute
+		if name == "timeout" {
+			r.req.Project.Templates.Hooks.StatementTimeout = 50 * time.Millisecond
 		}
-		_, err := b.builder.Build(t.Context(), req)
+		_, err := r.runHook(t.Context(), hook{name: "bad.sql", text: test.text})
 		if mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err != nil && strings.Contains(err.Error()+mayfly.ErrorHint(err), "@") {
 			t.Errorf("%s: the error shows a value: %v", name, err)
 		}
-		b.nothingLeft(t, req.Template.ID)
 	}
-	req := request(t, source, hookRules)
-	for _, path := range []string{"/nonexistent.sql", t.TempDir()} {
+	counts, err := r.countRows(t.Context())
+	if err != nil || counts[relation{"public", "audit"}] != 30 || counts[relation{"public", "people"}] != 50 {
+		t.Errorf("after hooks that failed the tables hold %v, %v", counts, err)
+	}
+	// And as part of a build, which then leaves nothing.
+	req.Template = &mayfly.Template{ID: mayfly.NewID("t")}
+	req.Project.Templates.Hooks = mayfly.HookSettings{AfterLoad: []string{hookFile(t, "bad.sql", "SELECT 1/0")}}
+	if _, err := b.builder.Build(t.Context(), req); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), "SQLSTATE 22012") {
+		t.Errorf("a build whose hook fails gives %v", err)
+	}
+	b.nothingLeft(t, req.Template.ID)
+}
+
+// TestHooksAreRefusedEarly gives builds hooks that cannot run. They do not come to their source, which does not exist.
+func TestHooksAreRefusedEarly(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	req := request(t, mayfly.Source{Archive: "/nonexistent"}, hookRules)
+	for want, path := range map[string]string{
+		"line 2 has a command of psql": hookFile(t, "bad.sql", "SELECT 1;\n\\i other.sql"),
+		"waits for rows":               hookFile(t, "bad.sql", "COPY people FROM STDIN;"),
+		"ends inside a string":         hookFile(t, "bad.sql", "SELECT 'a;"),
+		"not text in UTF-8":            hookFile(t, "bad.sql", "SELECT '\xff'"),
+		"/nonexistent.sql":             "/nonexistent.sql",
+		"not a regular file":           t.TempDir(),
+	} {
 		req.Project.Templates.Hooks.AfterLoad = []string{path}
-		if _, err := b.builder.Build(t.Context(), req); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), path) {
-			t.Errorf("the hook %s gives %v", path, err)
+		if _, err := b.builder.Build(t.Context(), req); mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		if err := CheckHooks(req.Project.Templates.Hooks); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: checking gives %v", want, err)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func TestCancelInEveryPhase(t *testing.T) {
 	s.project.Templates.Hooks = mayfly.HookSettings{AfterLoad: []string{hook}, AfterMasking: []string{hook}}
 	other := NewService(ServiceOptions{Store: s.store, Builder: s.builder, Clock: time.Now, Logger: slog.New(slog.DiscardHandler), Projects: s.service.projects})
 	for _, phase := range []string{
-		PhaseConnect, PhasePlan, PhaseInitialise, PhaseSchema, PhaseLoad, PhaseAfterLoad, PhaseIndexes, PhaseRefresh, PhaseAfterMasking, PhaseVerify, PhaseFreeze,
+		PhaseConnect, PhaseInitialise, PhaseSchema, PhaseLoad, PhaseAfterLoad, PhaseIndexes, PhaseVerify, PhaseScan, PhaseFreeze,
 	} {
 		template := s.request(t)
 		s.service.cancelPoll = time.Millisecond

@@ -54,8 +54,12 @@ func outcome(err error) string {
 	return "failed"
 }
 
+// built counts a build; took is 0 for one that nobody had begun.
 func (m *metrics) built(project, outcome string, took time.Duration) {
 	m.builds.WithLabelValues(project, outcome).Inc()
+	if took == 0 {
+		return
+	}
 	m.duration.WithLabelValues(project, outcome).Observe(took.Seconds())
 }
 

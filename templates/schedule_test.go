@@ -48,9 +48,10 @@ type scheduleBed struct {
 func newScheduleBed(t *testing.T, services int) *scheduleBed {
 	t.Helper()
 	b := &scheduleBed{store: newStore(t), clock: &fakeClock{}, project: mayfly.Project{Name: "shop", KeepTemplates: 2}}
+	logger := slog.New(slog.NewTextHandler(&b.log, nil))
 	for range services {
 		b.services = append(b.services, NewService(ServiceOptions{
-			Store: b.store, Clock: b.clock.Now, Logger: slog.New(slog.NewTextHandler(&b.log, nil)),
+			Store: b.store, Clock: b.clock.Now, Logger: logger,
 			Projects:    func(name string) (mayfly.Project, bool) { return b.project, name == b.project.Name },
 			AllProjects: func() []mayfly.Project { return []mayfly.Project{b.project} },
 		}))
