@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -251,7 +250,7 @@ func (d *daemon) openAPI(keys *auth.Keys, registry *prometheus.Registry) error {
 	host, port := d.config.GatewayAddress()
 	opts := api.Options{
 		Previews: d.previews, Templates: d.templates, Store: d.store, Watcher: d.watcher,
-		Tokens: auth.NewTokens(keys, d.store, time.Now), Projects: d.projectNames, AttestationKey: keys.Attestation.Public().(ed25519.PublicKey),
+		Tokens: auth.NewTokens(keys, d.store, time.Now), Projects: d.projectNames, AttestationKey: proof.NewSigner(keys.Attestation).Public(),
 		GatewayHost: host, GatewayPort: port, SSLMode: "require", Ready: d.ready, Metrics: registry,
 		Logger: d.logger, Clock: time.Now, Version: version,
 	}

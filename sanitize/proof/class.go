@@ -31,8 +31,8 @@ func ClassOf(transformer string) Class {
 func classes() map[string]Class {
 	out := map[string]Class{}
 	for class, names := range map[Class]string{
-		ClassOwn: "null redact token email url uuid template password_hash",
-		ClassShared: "username person_name company phone street_address city postcode inet number date_shift fpe card iban national_id mac " +
+		ClassOwn: "null redact token email url uuid template password",
+		ClassShared: "username person_name company phone street_address address city postcode inet number date_shift fpe card iban national_id mac " +
 			"enum_label",
 		ClassGiven:    "static noise bucket date_trunc birth_date geo_jitter resample shuffle",
 		ClassParts:    "json composite hstore array range",

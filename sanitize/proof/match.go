@@ -53,7 +53,7 @@ type matcher struct {
 }
 
 type candidate struct {
-	print Fingerprint
+	mark  Fingerprint
 	place uint32
 }
 
@@ -104,7 +104,7 @@ func (m *matcher) sort() error {
 	wanted := map[Fingerprint]bool{}
 	for c := range m.candidates {
 		if !m.confirmed[c] {
-			wanted[c.print] = false
+			wanted[c.mark] = false
 		}
 	}
 	if len(wanted) == 0 {
@@ -122,7 +122,7 @@ func (m *matcher) sort() error {
 	}
 	for c := range m.candidates {
 		switch {
-		case wanted[c.print]:
+		case wanted[c.mark]:
 			m.confirmed[c] = true
 		case !m.confirmed[c]:
 			delete(m.candidates, c)
@@ -161,8 +161,8 @@ func (m *matcher) hits(allowed func(Place) bool) ([]Hit, error) {
 	}
 	seen := map[[2]uint32]bool{}
 	for c, count := range m.candidates {
-		add(m.places[c.place], owners[c.print], count)
-		seen[[2]uint32{c.place, owners[c.print]}] = true
+		add(m.places[c.place], owners[c.mark], count)
+		seen[[2]uint32{c.place, owners[c.mark]}] = true
 	}
 	for h, count := range m.textHits {
 		p := &m.patterns.all[h.pattern]
@@ -189,7 +189,7 @@ func sortHits(found map[[2]string]*Hit) []Hit {
 func (m *matcher) owners() (map[Fingerprint]uint32, error) {
 	owners := map[Fingerprint]uint32{}
 	for c := range m.candidates {
-		owners[c.print] = endBlock
+		owners[c.mark] = endBlock
 	}
 	if len(owners) == 0 {
 		return owners, nil
@@ -220,15 +220,15 @@ type prober struct {
 
 func (m *matcher) prober() *prober { return &prober{m: m, hash: hasher{key: m.originals.key}} }
 
-// print asks about a fingerprint.
-func (p *prober) print(print Fingerprint) {
+// ask asks about a fingerprint.
+func (p *prober) ask(mark Fingerprint) {
 	o := p.m.originals
 	switch {
-	case !o.filter.has(print) || !o.wanted(print):
-	case o.made.has(print):
+	case !o.filter.has(mark) || !o.wanted(mark):
+	case o.made.has(mark):
 		p.coincidences++
 	default:
-		if err := p.m.note(candidate{print, p.place}); err != nil {
+		if err := p.m.note(candidate{mark, p.place}); err != nil {
 			p.err = err
 		}
 	}
@@ -243,7 +243,7 @@ func (p *prober) value(value []byte) {
 	// A number may be written in another way than the original; what begins with a letter is none.
 	if kindOf[value[0]]&(isLower|isUpper) == 0 || p.m.originals.begins.may(value) {
 		if f, provable := classify(value); provable && (f == formDigits || p.m.originals.begins.may(value)) {
-			p.print(p.hash.of(value, f))
+			p.ask(p.hash.of(value, f))
 		}
 	}
 	if len(value) > minWord {

@@ -19,7 +19,7 @@ type Observer struct {
 const recentSize = 4096
 
 type recent struct {
-	print  Fingerprint
+	mark   Fingerprint
 	column uint32
 }
 
@@ -67,12 +67,12 @@ func (o *Observer) Original(column int, value []byte) {
 	c.original = append(c.original[:0], value...)
 	value = trim(value)
 	f, provable := classify(value)
-	print := o.hash.of(value, f)
-	c.counts.seen.add(print.High)
+	mark := o.hash.of(value, f)
+	c.counts.seen.add(mark.High)
 	if provable {
 		c.counts.Provable++
 		if c.class != ClassPassages { // of those it is known with the result
-			o.record(c, print, value, f)
+			o.record(c, mark, value, f)
 		}
 	}
 	if c.splits && structured(value) {
@@ -85,17 +85,17 @@ func (o *Observer) Original(column int, value []byte) {
 }
 
 // record writes a fingerprint that was not written just now.
-func (o *Observer) record(c *observed, print Fingerprint, value []byte, f form) {
-	if o.seen(print, c.number) {
+func (o *Observer) record(c *observed, mark Fingerprint, value []byte, f form) {
+	if o.seen(mark, c.number) {
 		return
 	}
 	if f != formDigits {
 		o.recorder.begins.add(value)
 	}
-	if c.sample.wants(print.High) {
-		c.sample.add(c.number, print.High, value)
+	if c.sample.wants(mark.High) {
+		c.sample.add(c.number, mark.High, value)
 	}
-	c.prints = append(c.prints, print)
+	c.prints = append(c.prints, mark)
 	if len(c.prints) == cap(c.prints) {
 		o.recorder.flush(c.number, c.prints)
 		c.prints = c.prints[:0]
@@ -103,12 +103,12 @@ func (o *Observer) record(c *observed, print Fingerprint, value []byte, f form) 
 }
 
 // seen reports whether a fingerprint of a column was written just now, and takes it for written from here on.
-func (o *Observer) seen(print Fingerprint, column uint32) bool {
-	slot := &o.recent[(print.High^uint64(column)*0x9e3779b1)%recentSize]
-	if *slot == (recent{print, column}) {
+func (o *Observer) seen(mark Fingerprint, column uint32) bool {
+	slot := &o.recent[(mark.High^uint64(column)*0x9e3779b1)%recentSize]
+	if *slot == (recent{mark, column}) {
 		return true
 	}
-	*slot = recent{print, column}
+	*slot = recent{mark, column}
 	return false
 }
 
@@ -143,8 +143,8 @@ func (o *Observer) Result(column int, value []byte) {
 	if !provable {
 		return
 	}
-	if print := o.hash.of(value, f); !o.seen(print, madeBlock) {
-		if o.made = append(o.made, print); len(o.made) == madeBuffer {
+	if mark := o.hash.of(value, f); !o.seen(mark, madeBlock) {
+		if o.made = append(o.made, mark); len(o.made) == madeBuffer {
 			o.recorder.flush(madeBlock, o.made)
 			o.made = o.made[:0]
 		}

@@ -109,18 +109,6 @@ func (h Hit) String() string {
 	return fmt.Sprintf("%s holds %d values of %s (%d times)", h.Place, h.Values, h.Of, h.Count)
 }
 
-// Unmasked returns the columns whose transformer gave provable values back as they were, although its results are of
-// its own or it should have chosen others.
-func Unmasked(columns []*Column) []string {
-	var out []string
-	for _, c := range columns {
-		if c.UnchangedProvable > 0 && c.Class != ClassParts {
-			out = append(out, fmt.Sprintf("%s (%s): %d values", c.Name(), c.Transformer, c.UnchangedProvable))
-		}
-	}
-	return out
-}
-
 // Summary is one line about an outcome.
 func (o *Outcome) Summary() string {
 	var values int64

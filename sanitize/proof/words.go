@@ -87,7 +87,7 @@ func (p *prober) look(part []byte) {
 	if !provable || f == formDigits || len(part) < minWord && letters(part) {
 		return
 	}
-	p.print(p.hash.of(part, f))
+	p.ask(p.hash.of(part, f))
 }
 
 func letters(word []byte) bool {
@@ -131,6 +131,6 @@ func (p *prober) number(part []byte, whole int) {
 		return
 	}
 	if f, provable := classify(part); provable {
-		p.print(p.hash.of(part, f))
+		p.ask(p.hash.of(part, f))
 	}
 }
