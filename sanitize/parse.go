@@ -217,8 +217,10 @@ func (p *ruleParser) root(n ast.Node) error {
 			err = p.parseProof(e.value)
 		case "quasi_identifiers":
 			err = p.quasiIdentifiers(e.value)
+		case "catalog":
+			err = p.parseCatalog(e.value)
 		default:
-			err = unknown(e.at, "key", e.key, []string{"version", "domains", "tables", "defaults", "types", "proof", "quasi_identifiers"})
+			err = unknown(e.at, "key", e.key, []string{"version", "domains", "tables", "defaults", "types", "proof", "quasi_identifiers", "catalog"})
 		}
 		if err != nil {
 			return err
