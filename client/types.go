@@ -136,7 +136,7 @@ type Template struct {
 
 // Attestation is a signed statement about a template: a DSSE envelope. Its payload is JSON in base64.
 type Attestation struct {
-	PayloadType string                 `json:"payloadType"`
+	PayloadType string                 `json:"payloadType"` //nolint:tagliatelle // as DSSE has it
 	Payload     string                 `json:"payload"`
 	Signatures  []AttestationSignature `json:"signatures"`
 }

@@ -19,8 +19,8 @@ const PayloadType = "application/vnd.mayfly.template+json"
 
 // Envelope is a signed statement in the form of DSSE 1.0 (Dead Simple Signing Envelope, secure-systems-lab/dsse).
 type Envelope struct {
-	PayloadType string      `json:"payloadType"`
-	Payload     string      `json:"payload"` // base64
+	PayloadType string      `json:"payloadType"` //nolint:tagliatelle // as DSSE has it
+	Payload     string      `json:"payload"`     // base64
 	Signatures  []Signature `json:"signatures"`
 }
 

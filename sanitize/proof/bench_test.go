@@ -23,7 +23,7 @@ func BenchmarkObserver(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		v := values[i%len(values)]
-		binary.LittleEndian.PutUint32(v, uint32(i)&0x7f7f7f7f) //nolint:gosec // any four bytes
+		binary.LittleEndian.PutUint32(v, uint32(i)&0x7f7f7f7f)
 		o.Original(0, v)
 		o.Result(0, result)
 	}
@@ -48,7 +48,7 @@ func BenchmarkRow(b *testing.B) {
 	reader := &rowReader{prober: m.prober(), started: true}
 	row := binary.BigEndian.AppendUint16(nil, 10)
 	field := func(read reading, value []byte) {
-		row = append(binary.BigEndian.AppendUint32(row, uint32(len(value))), value...) //nolint:gosec // short
+		row = append(binary.BigEndian.AppendUint32(row, uint32(len(value))), value...)
 		reader.columns = append(reader.columns, scannedColumn{read: read})
 	}
 	field(readInt8, make([]byte, 8))

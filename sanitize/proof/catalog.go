@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -166,7 +167,7 @@ func (s *Scanner) largeObjects(ctx context.Context, admin *pgx.Conn) error {
 	p := s.m.prober()
 	var size int64
 	for _, oid := range oids {
-		p.place = s.m.place(Place{KindObject, fmt.Sprint(oid)})
+		p.place = s.m.place(Place{KindObject, strconv.FormatUint(uint64(oid), 10)})
 		for offset := int64(0); ; offset += objectPart - overlap {
 			var part []byte
 			if err := admin.QueryRow(ctx, `SELECT pg_catalog.lo_get($1, $2, $3)`, oid, offset, objectPart).Scan(&part); err != nil {

@@ -18,7 +18,7 @@ type distinct struct {
 
 func (d *distinct) add(hash uint64) {
 	i := hash >> (64 - distinctBits)
-	if rank := uint8(bits.LeadingZeros64(hash<<distinctBits|1<<(distinctBits-1)) + 1); rank > d.registers[i] { //nolint:gosec // at most 53
+	if rank := uint8(bits.LeadingZeros64(hash<<distinctBits|1<<(distinctBits-1)) + 1); rank > d.registers[i] {
 		d.registers[i] = rank
 	}
 }

@@ -52,7 +52,7 @@ type hasher struct {
 func (h *hasher) of(value []byte, f form) Fingerprint {
 	value = h.normal(value, f)
 	high, low := siphash.Hash128(h.key.k0, h.key.k1, value)
-	return Fingerprint{high, uint32(low)} //nolint:gosec // the lower half is wanted
+	return Fingerprint{high, uint32(low)}
 }
 
 // normal returns the normal form of a value, valid until the next call.

@@ -96,7 +96,7 @@ func unescape(dst, value []byte, i int) ([]byte, int) {
 		if err != nil {
 			return append(dst, c), i + 1
 		}
-		return utf8.AppendRune(dst, rune(code)), i + 5 //nolint:gosec // 16 bits
+		return utf8.AppendRune(dst, rune(code)), i + 5
 	case c == 'n' || c == 't' || c == 'r':
 		return append(dst, ' '), i + 1
 	default:

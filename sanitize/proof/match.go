@@ -76,7 +76,7 @@ func (m *matcher) place(p Place) uint32 {
 	if n, found := m.numbers[p]; found {
 		return n
 	}
-	n := uint32(len(m.places)) //nolint:gosec // far fewer
+	n := uint32(len(m.places))
 	m.places = append(m.places, p)
 	m.numbers[p] = n
 	return n

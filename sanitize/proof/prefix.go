@@ -72,11 +72,11 @@ func (p *prefixes) shrink() *prefixes {
 	for log < prefixBits && 1<<log < set*prefixFull {
 		log++
 	}
-	out := &prefixes{words: make([]atomic.Uint64, 1<<log/64), shift: 64 - uint(log)} //nolint:gosec // small
-	drop := uint(prefixBits - log)                                                   //nolint:gosec // small
+	out := &prefixes{words: make([]atomic.Uint64, 1<<log/64), shift: 64 - uint(log)}
+	drop := uint(prefixBits - log)
 	for i := range p.words {
 		for word := p.words[i].Load(); word != 0; word &= word - 1 {
-			at := (uint64(i)*64 + uint64(bits.TrailingZeros64(word))) >> drop //nolint:gosec // not negative
+			at := (uint64(i)*64 + uint64(bits.TrailingZeros64(word))) >> drop
 			out.words[at/64].Or(1 << (at % 64))
 		}
 	}

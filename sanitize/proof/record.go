@@ -98,7 +98,7 @@ func (r *Recorder) register(schema, table string, plan sanitize.ColumnPlan) uint
 	if id, found := r.byName[c.Name()]; found {
 		return id
 	}
-	id := uint32(len(r.columns)) //nolint:gosec // PostgreSQL has fewer columns
+	id := uint32(len(r.columns))
 	r.columns = append(r.columns, c)
 	r.byName[c.Name()] = id
 	return id
@@ -116,7 +116,7 @@ func (r *Recorder) flush(column uint32, prints []Fingerprint) {
 	}
 	var record [fingerprintBytes]byte
 	binary.LittleEndian.PutUint32(record[:], column)
-	binary.LittleEndian.PutUint32(record[4:], uint32(len(prints))) //nolint:gosec // a buffer's length
+	binary.LittleEndian.PutUint32(record[4:], uint32(len(prints)))
 	_, r.err = r.out.Write(record[:blockHeader])
 	for _, p := range prints {
 		binary.LittleEndian.PutUint64(record[:], p.High)
@@ -141,7 +141,7 @@ func (r *Recorder) Finish() (*Originals, error) {
 	}
 	var header [blockHeader]byte
 	binary.LittleEndian.PutUint32(header[:], endBlock)
-	binary.LittleEndian.PutUint32(header[4:], uint32(len(list))) //nolint:gosec // far below
+	binary.LittleEndian.PutUint32(header[4:], uint32(len(list)))
 	_, headerErr := r.out.Write(header[:])
 	_, listErr := r.out.Write(list)
 	if err := errors.Join(r.err, headerErr, listErr, r.out.Flush(), r.file.Sync(), r.file.Close()); err != nil {

@@ -106,7 +106,7 @@ func (r *rowReader) read(p []byte) ([]byte, error) {
 		if r.ended {
 			return nil, errBinary
 		}
-		count := int16(binary.BigEndian.Uint16(p)) //nolint:gosec // it is signed
+		count := int16(binary.BigEndian.Uint16(p))
 		if count == -1 {
 			r.ended = true
 			p = p[2:]
@@ -133,7 +133,7 @@ func (r *rowReader) measure(p []byte) (int, bool) {
 		if len(p) < at+4 {
 			return 0, false
 		}
-		length := int(int32(binary.BigEndian.Uint32(p[at:]))) //nolint:gosec // it is signed
+		length := int(int32(binary.BigEndian.Uint32(p[at:])))
 		r.fields = append(r.fields, at)
 		at += 4 + max(0, length)
 		if len(p) < at {
@@ -147,7 +147,7 @@ func (r *rowReader) row(p []byte) {
 	r.rows++
 	for i := range r.columns {
 		at := r.fields[i]
-		length := int(int32(binary.BigEndian.Uint32(p[at:]))) //nolint:gosec // it is signed
+		length := int(int32(binary.BigEndian.Uint32(p[at:])))
 		if length < 0 {
 			continue
 		}
@@ -182,9 +182,9 @@ func (r *rowReader) field(c *scannedColumn, value []byte) {
 			p.structured(value[1:])
 		}
 	case readInt4:
-		r.number(c, int64(int32(binary.BigEndian.Uint32(value)))) //nolint:gosec // it is signed
+		r.number(c, int64(int32(binary.BigEndian.Uint32(value))))
 	case readInt8:
-		r.number(c, int64(binary.BigEndian.Uint64(value))) //nolint:gosec // it is signed
+		r.number(c, int64(binary.BigEndian.Uint64(value)))
 	case readUUID:
 		r.text = hex.AppendEncode(r.text[:0], value)
 		u := r.text

@@ -21,7 +21,6 @@ type pattern struct {
 	// excused is set when the pattern was found where it may be: where a transformer made it by itself, or in a place that
 	// the rules allow. It cannot be told from those elsewhere.
 	excused atomic.Bool
-	found   atomic.Int64
 }
 
 type window struct {

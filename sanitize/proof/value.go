@@ -3,6 +3,7 @@ package proof
 import (
 	"bytes"
 	"math/bits"
+	"strings"
 )
 
 // A value is provable if it holds so much information that finding it elsewhere cannot be chance. The thresholds are part
@@ -57,12 +58,12 @@ var kindOf = func() (t kindTable) { //nolint:gochecknoglobals // constant: a tab
 			t[i] = isUpper
 		case c >= 0x80:
 			t[i] = isHigh
-		case bytes.IndexByte([]byte(" +-()./,:"), c) >= 0:
+		case strings.IndexByte(" +-()./,:", c) >= 0:
 			t[i] = isPunct
 		default:
 			t[i] = isOther
 		}
-		if bytes.IndexByte([]byte(" \t\n\r\"'<>()[]{},;=|\x00"), byte(i)) >= 0 {
+		if strings.IndexByte(" \t\n\r\"'<>()[]{},;=|\x00", byte(i)) >= 0 {
 			t[i] |= isSpace
 		}
 	}
