@@ -38,6 +38,22 @@ func docsExamples() []struct{ spec, typ, value string } {
 		{"url", "text", "https://corp.example/u/jane"},
 		{"inet", "inet", "192.0.2.17/24"},
 		{"{mask: inet, network: keep}", "inet", "192.0.2.17"},
+		{"{mask: person_name, locale: de}", "text", "Jane Roe"},
+		{"{mask: person_name, locale: ja}", "text", "Jane Roe"},
+		{"{mask: email, domain_name: map}", "text", "jane@corp.example"},
+		{"{mask: url, host: keep, path: shape}", "text", "https://corp.example/u/jane?page=2"},
+		{"address", "text", "221b Baker Street, London"},
+		{"fpe", "text", "AB-1234567"},
+		{"card", "text", "4111 1111 1111 1111"},
+		{"iban", "text", "DE89 3704 0044 0532 0130 00"},
+		{"{mask: national_id, scheme: us_ssn}", "text", "078-05-1120"},
+		{"uuid", "uuid", "6f1c2d3e-0000-4000-8000-0123456789ab"},
+		{"mac", "macaddr", "08:00:2b:01:02:03"},
+		{"noise", "integer", "48213"},
+		{"{mask: bucket, width: 1000}", "integer", "48213"},
+		{"birth_date", "date", "1984-02-29"},
+		{"{mask: date_trunc, to: month}", "date", "1984-02-29"},
+		{"{mask: geo_jitter, part: latitude}", "numeric", "52.520008"},
 		{"number", "integer", "48213"},
 		{"number", "numeric(12,2)", "-48.20"},
 		{"date_shift", "timestamp with time zone", "2024-02-29 10:11:12+00"},
@@ -107,6 +123,9 @@ func TestDocumentationNamesEverything(t *testing.T) {
 	}
 	for _, block := range blocks[1:] {
 		rules, _, _ := strings.Cut(block, "```")
+		if !strings.HasPrefix(rules, "version:") { // a part of a file
+			rules = "version: 1\n" + rules
+		}
 		if _, err := sanitize.Parse("docs.yaml", []byte(rules)); err != nil {
 			t.Errorf("rules in %s: %v", docsFile, err)
 		}

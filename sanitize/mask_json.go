@@ -23,9 +23,10 @@ func jsonKind() kind {
 
 // jsonLeaf is what happens to the values that a path names.
 type jsonLeaf struct {
-	name string
-	bind binding
-	text string // static
+	name    string
+	bind    binding
+	text    string // static
+	numeric bool   // masks numbers
 }
 
 func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
@@ -78,9 +79,9 @@ func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	switch s.mask {
 	case "json":
 		return jsonLeaf{}, &refusal{"json inside json", "write longer paths instead"}
-	case "number":
+	case "number", "noise", "bucket", "geo_jitter":
 		inner.family, inner.base = familyNumeric, "numeric"
-	case "date_shift":
+	case "date_shift", "date_trunc", "birth_date":
 		inner.family, inner.base = familyDate, "timestamp with time zone"
 	}
 	if !k.accepts(inner.family) {
@@ -94,7 +95,7 @@ func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	if b.makeRow != nil {
 		return jsonLeaf{}, &refusal{s.mask + " reads other columns and does not work inside json", "use another transformer"}
 	}
-	return jsonLeaf{name: s.mask, bind: b, text: s.args.text("value")}, nil
+	return jsonLeaf{name: s.mask, bind: b, text: s.args.text("value"), numeric: inner.family == familyNumeric}, nil
 }
 
 // maxJSONDepth bounds the nesting of a document; PostgreSQL itself gives up at about 6,000 levels of jsonb.
@@ -326,7 +327,7 @@ func (m *jsonMask) maskString(dst []byte, rule int) []byte {
 		return m.constant(dst, rule, m.text)
 	case len(m.text) == 0:
 		m.result = m.result[:0]
-	case m.leaves[rule].name == "number" && !decimal(m.text):
+	case m.leaves[rule].numeric && !decimal(m.text):
 		m.result = redactText(m.result[:0], m.text)
 	default:
 		m.result = m.masks[rule](m.result[:0], m.text)
@@ -352,7 +353,7 @@ func decimal(s []byte) bool {
 	return digits > 0 && points <= 1
 }
 
-// maskNumber gives another number for number and 0 for every other transformer that is keyed: a name or an address in
+// maskNumber gives another number for transformers of numbers and 0 for every other transformer that is keyed: a name or an address in
 // place of a number would change the type of the field.
 func (m *jsonMask) maskNumber(dst, literal []byte, rule int) []byte {
 	start := len(dst)
@@ -361,7 +362,7 @@ func (m *jsonMask) maskNumber(dst, literal []byte, rule int) []byte {
 		return append(dst, literal...)
 	case rule != ruleDefault && m.masks[rule] == nil:
 		return m.constant(dst, rule, literal)
-	case rule != ruleDefault && m.leaves[rule].name == "number":
+	case rule != ruleDefault && m.leaves[rule].numeric:
 		dst = m.masks[rule](dst, literal)
 	default:
 		dst = append(dst, '0')

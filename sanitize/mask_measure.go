@@ -60,13 +60,17 @@ func digitsOf(value, memory []byte) (digits []byte, end int, ok bool) {
 	return digits, end, len(digits) > 0
 }
 
-// appendWithDigits appends value with other digits.
+// appendWithDigits appends value with other digits, without zeros in front: JSON does not know them.
 func appendWithDigits(dst, value, digits []byte, end int) []byte {
-	next := 0
-	for _, c := range value[:end] {
+	next, leading := 0, true
+	for i, c := range value[:end] {
 		if '0' <= c && c <= '9' {
 			c = digits[next]
 			next++
+			last := i+1 == end || value[i+1] == '.'
+			if leading = leading && c == '0' && !last; leading {
+				continue
+			}
 		}
 		dst = append(dst, c)
 	}

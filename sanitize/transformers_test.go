@@ -149,6 +149,9 @@ func transformerCases() []transformerCase {
 		{`{mask: template, text: "user-{{token:10}}@example.com"}`, text, []string{"jane", `\N`}},
 		{"{mask: resample, least: 1}", sampled("red", "red", "red", "blue"), []string{"red", "green", `\N`}},
 		{"{mask: shuffle, block: 10}", sampled("red", "red", "red", "blue"), []string{"red", "green", `\N`}},
+		{`{mask: json, paths: {"$.n": noise, "$.b": {mask: bucket, width: 10}, "$.d": birth_date, "$.lat": {mask: geo_jitter, part: latitude}, "$.card": card}}`, of("jsonb"), []string{
+			`{"n": 100, "b": 1.25e3, "d": "1984-02-29", "lat": 52.52, "card": "4111111111111111"}`, `{"n": "100", "b": "x", "d": 5, "lat": "no", "card": 4111111111111111}`,
+		}},
 		{"json", of("jsonb"), []string{
 			`{"name": "Zo\\u00eb", "n": 12.5, "ok": true, "none": null, "jane@corp.example": {"a": ["x y"]}, "": ""}`,
 			`"text"`, "7", "[]", "{}", "not json", `{"a": 1} x`, `{"a": "\\ud83d\\ude00\\n"}`, `\N`,
