@@ -4,21 +4,23 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/mayflydb/mayfly/sanitize/checkdigit"
 )
 
 // formCase is a form of numbers with numbers that are known to be valid.
 type formCase struct {
 	name  string
-	form  checkedForm
+	form  checkdigit.Form
 	known []string
 }
 
 func formCases() []formCase {
 	cases := []formCase{
-		{"card", cardForm{kept: 6}, []string{"4111111111111111", "5500005555555559", "378282246310005"}},
-		{"card without bin", cardForm{kept: 1}, []string{"4111 1111 1111 1111", "6011-0009-9013-9424"}},
-		{"iban", ibanForm{}, []string{"GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "FR1420041010050500013M02606", "nl91abna0417164300"}},
-		{"iban with bank", ibanForm{keepBank: true}, []string{"DE89370400440532013000", "IT60X0542811101000000123456"}},
+		{"card", checkdigit.Card{KeptDigits: 6}, []string{"4111111111111111", "5500005555555559", "378282246310005"}},
+		{"card without bin", checkdigit.Card{KeptDigits: 1}, []string{"4111 1111 1111 1111", "6011-0009-9013-9424"}},
+		{"iban", checkdigit.IBAN{}, []string{"GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "FR1420041010050500013M02606", "nl91abna0417164300"}},
+		{"iban with bank", checkdigit.IBAN{KeepBank: true}, []string{"DE89370400440532013000", "IT60X0542811101000000123456"}},
 	}
 	for name, known := range map[string][]string{
 		"us_ssn": {"078-05-1120"}, "ca_sin": {"046 454 286"}, "de_steuerid": {"86095742719", "47036892816"}, "nl_bsn": {"111222333"},
@@ -29,14 +31,14 @@ func formCases() []formCase {
 		"es_dni": {"54362315K", "54362315-k"}, "es_nie": {"X2482300W"}, "uk_nino": {"AB 12 34 56 C"},
 		"it_codice_fiscale": {"RSSMRA85T10A562S", "RCCMNL83S18D969H"},
 	} {
-		cases = append(cases, formCase{name, schemeOf(name), known})
+		cases = append(cases, formCase{name, checkdigit.National(name), known})
 	}
 	return cases
 }
 
 // check returns what valid says of a number with separators.
 func (c formCase) check(m *checkedMask, s string) bool {
-	return m.read([]byte(s)) && c.form.valid(m.compact)
+	return m.read([]byte(s)) && c.form.Valid(m.compact)
 }
 
 func TestEverySchemeIsTested(t *testing.T) {
@@ -45,7 +47,7 @@ func TestEverySchemeIsTested(t *testing.T) {
 	for _, c := range formCases() {
 		tested[c.name] = true
 	}
-	for _, name := range schemeNames() {
+	for _, name := range checkdigit.Schemes() {
 		if !tested[name] {
 			t.Errorf("scheme %s has no case", name)
 		}
@@ -88,7 +90,7 @@ func TestCheckedNumbersStayValid(t *testing.T) {
 // corsican is a number of the French scheme from the département 2A, with its key.
 func corsican() string {
 	s := []byte("188052A23456700")
-	nirKey(s)
+	checkdigit.National("fr_nir").Complete(s)
 	return string(s)
 }
 
@@ -98,7 +100,7 @@ func (c formCase) random(m *checkedMask, known string, random *rand.Rand) string
 		m.read([]byte(known))
 		s := m.compact
 		for i := range s {
-			if c.form.role(s, i) != rolePayload {
+			if c.form.Role(s, i) != checkdigit.Payload {
 				continue
 			}
 			if s[i] <= '9' {
@@ -107,8 +109,8 @@ func (c formCase) random(m *checkedMask, known string, random *rand.Rand) string
 				s[i] = byte('A' + random.IntN(26))
 			}
 		}
-		c.form.complete(s)
-		if c.form.valid(s) {
+		c.form.Complete(s)
+		if c.form.Valid(s) {
 			out := []byte(known)
 			m.write(out)
 			return string(out)

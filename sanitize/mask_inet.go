@@ -236,3 +236,21 @@ func hexGroup(s []byte) (n int, ok bool) {
 	}
 	return n, true
 }
+
+func allDigits(s []byte) bool {
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// numberIn reads digits as a number.
+func numberIn(s []byte) int {
+	n := 0
+	for _, c := range s {
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
