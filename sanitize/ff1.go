@@ -72,8 +72,8 @@ func power(radix uint32, n int) uint64 {
 // start computes what is the same in all rounds: the CBC-MAC over P and the whole blocks of the tweak.
 func (f *ff1) start(s *ff1Shape, tweak []byte) {
 	f.p = [aes.BlockSize]byte{1, 2, 1, byte(s.radix >> 16), byte(s.radix >> 8), byte(s.radix), ff1Rounds, byte(s.u)}
-	binary.BigEndian.PutUint32(f.p[8:], uint32(s.u+s.v))     //nolint:gosec // at most 128
-	binary.BigEndian.PutUint32(f.p[12:], uint32(len(tweak))) //nolint:gosec // a shape or a part of a value, far below 4 GiB
+	binary.BigEndian.PutUint32(f.p[8:], uint32(s.u+s.v))
+	binary.BigEndian.PutUint32(f.p[12:], uint32(len(tweak)))
 	f.block.Encrypt(f.chain[:], f.p[:])
 	pad := (aes.BlockSize - (len(tweak)+s.halfBytes+1)%aes.BlockSize) % aes.BlockSize
 	f.q = append(f.q[:0], tweak...)
@@ -107,12 +107,9 @@ func (f *ff1) round(s *ff1Shape, i int, half, modulus uint64) uint64 {
 		f.absorb(&f.mac, f.tail[at:])
 	}
 	// d is at most 12 bytes, so S is the start of one block.
-	high, low := uint64(0), uint64(0)
+	high, low := uint64(0), binary.BigEndian.Uint64(f.mac[:])
 	if s.macedSize > 8 {
-		high = uint64(binary.BigEndian.Uint32(f.mac[:]))
-		low = binary.BigEndian.Uint64(f.mac[4:])
-	} else {
-		low = binary.BigEndian.Uint64(f.mac[:])
+		high, low = low>>32, binary.BigEndian.Uint64(f.mac[4:])
 	}
 	if modulus == 0 {
 		return low

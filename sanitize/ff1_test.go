@@ -103,7 +103,7 @@ func TestFF1UndoesItselfOnEveryLength(t *testing.T) {
 	for n := ff1LeastBits; n <= ff1MostBits; n++ {
 		shape := newFF1Shape(2, n)
 		a, b := uint64(0x123456789abcdef0)&(shape.modulusU-1), uint64(0xfedcba9876543210)&(shape.modulusV-1)
-		for l := range len(tweak) {
+		for l := range tweak {
 			x, y := f.encrypt(&shape, tweak[:l], a, b)
 			if backA, backB := f.decrypt(&shape, tweak[:l], x, y); backA != a || backB != b || x == a && y == b {
 				t.Fatalf("%d bits, tweak of %d bytes: %x %x became %x %x and %x %x", n, l, a, b, x, y, backA, backB)

@@ -197,6 +197,6 @@ func (f *fpe) permuteChunk(s *symbols, i int, tweak []byte) {
 	for at := c.end - 1; at >= c.start; at-- {
 		var digit uint64
 		x, digit = x.divide(uint64(s.radix[at]))
-		s.value[at] = uint8(digit) //nolint:gosec // below a radix of 8 bits
+		s.value[at] = uint8(digit)
 	}
 }

@@ -1,6 +1,10 @@
 package sanitize
 
-import "github.com/mayflydb/mayfly/sanitize/checkdigit"
+import (
+	"strings"
+
+	"github.com/mayflydb/mayfly/sanitize/checkdigit"
+)
 
 // Numbers with a form and check digits: payment cards, bank accounts, national identifiers. A valid number becomes another
 // valid one, what is not valid becomes something of the same form that is not valid either: so the mapping stays one to one.
@@ -123,15 +127,15 @@ func checkedKind(name, summary string, params []param, form func(a *arguments) c
 		families: []family{familyText},
 		keyed:    true, unique: true,
 		bind: func(a *arguments, t *target, key []byte) (binding, error) {
-			mapping := name
+			mapping := []string{name}
 			for _, p := range params {
-				mapping += " " + a.text(p.name)
+				mapping = append(mapping, a.text(p.name))
 			}
 			return binding{
 				make:    func() maskFunc { return newCheckedMask(form(a), key, t).mask },
 				escape:  true, // what has another form keeps its punctuation
 				unique:  true,
-				mapping: mapping + " " + t.equality(),
+				mapping: strings.Join(mapping, " ") + " " + t.equality(),
 			}, nil
 		},
 	}

@@ -146,7 +146,7 @@ func (m *birthMask) mask(dst, value []byte) []byte {
 		// Any day of the band but the day itself.
 		sum := m.prf.of(value)
 		x := uint64(sum[0])<<24 | uint64(sum[1])<<16 | uint64(sum[2])<<8 | uint64(sum[3])
-		masked = first + int(x*uint64(last-first)>>32) //nolint:gosec // a number of days in a band
+		masked = first + int(x*uint64(last-first)>>32)
 		if masked >= day {
 			masked++
 		}
@@ -164,12 +164,11 @@ func (m *birthMask) bandOf(day int) (first, last int) {
 	if len(m.ages) > 0 && day <= m.asOf && day > m.born(oldestAge) {
 		youngest, oldest := 0, oldestAge
 		for _, age := range m.ages {
-			if day <= m.born(age) {
-				youngest = age
-			} else {
+			if day > m.born(age) {
 				oldest = age
 				break
 			}
+			youngest = age
 		}
 		return m.born(oldest) + 1, m.born(youngest)
 	}

@@ -114,7 +114,7 @@ func (m *geoMask) mask(dst, value []byte) []byte {
 		return append(dst, '0')
 	}
 	decimals := leastDecimals
-	if dot := bytes.IndexByte(value, '.'); dot >= 0 && bytes.IndexAny(value, "eE") < 0 {
+	if dot := bytes.IndexByte(value, '.'); dot >= 0 && !bytes.ContainsAny(value, "eE") {
 		decimals = max(decimals, len(value)-dot-1)
 	}
 	sum := m.prf.of(value)

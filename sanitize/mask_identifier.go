@@ -127,10 +127,10 @@ func (m *macMask) read(value []byte) bool {
 		case m.keepVendor && digit < vendorDigits:
 			m.kept = append(m.kept, byte(n))
 		case digit == 1:
-			m.text.add(uint8(n>>2), 4) //nolint:gosec // a hexadecimal digit
+			m.text.add(uint8(n>>2), 4)
 			m.kept = append(m.kept, byte(n&3))
 		default:
-			m.text.add(uint8(n), 16) //nolint:gosec // a hexadecimal digit
+			m.text.add(uint8(n), 16)
 		}
 		digit++
 	}

@@ -189,7 +189,6 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		if v4, ok := parseIPv4(s); ok && at <= 12 {
 			four := v4.As4()
 			at += copy(a[at:], four[:])
-			s = nil
 			break
 		}
 		group, ok := hexGroup(s[:end])
@@ -199,7 +198,6 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		a[at], a[at+1] = byte(group>>8), byte(group)
 		at += 2
 		if end == len(s) {
-			s = nil
 			break
 		}
 		if s = s[end+1:]; len(s) == 0 {

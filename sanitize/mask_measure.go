@@ -20,7 +20,7 @@ func noiseKind() kind {
 			greatest := greatestOf(t)
 			return binding{
 				make: func() maskFunc {
-					m := &noiseMask{prf: newPRF(key, t), percent: uint64(percent), greatest: greatest} //nolint:gosec // 1 to 100
+					m := &noiseMask{prf: newPRF(key, t), percent: uint64(percent), greatest: greatest}
 					return m.mask
 				},
 				mapping: fmt.Sprintf("noise %d %s", percent, t.base),
@@ -179,7 +179,7 @@ func appendBucket(dst, value []byte, width float64, nearest bool, greatest uint6
 			decimals++
 		}
 	}
-	if bytes.IndexAny(value, "eE") >= 0 {
+	if bytes.ContainsAny(value, "eE") {
 		return strconv.AppendFloat(dst, rounded, 'g', -1, 64)
 	}
 	return strconv.AppendFloat(dst, rounded, 'f', decimals, 64)
