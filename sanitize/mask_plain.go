@@ -10,10 +10,38 @@ import (
 func keepKind() kind {
 	return kind{
 		name: "keep", summary: "leaves values as they are", unique: true,
-		bind: func(*arguments, *target, []byte) (binding, error) {
+		params: []param{
+			{name: "harmless", kind: paramBool, fallback: "false", summary: "true says that a column which is called like a token, a secret or a password holds none"},
+		},
+		bind: func(a *arguments, t *target, _ []byte) (binding, error) {
+			if a.text("harmless") != "true" && namesSecret(t) {
+				return binding{}, &refusal{
+					"its name says that it holds a token, a secret or a password, and those are never kept",
+					"use token, or password for hashes that users log in with; if it holds nothing of the kind, write {mask: keep, harmless: true}",
+				}
+			}
 			return binding{keep: true, unique: true, mapping: "keep"}, nil
 		},
 	}
+}
+
+// namesSecret reports whether a column that can hold a text is called like something that opens doors.
+func namesSecret(t *target) bool {
+	if t.family != familyText && t.family != familyTextArray && t.family != familyBytes {
+		return false
+	}
+	name := strings.TrimSuffix(strings.ToLower(t.column.Name), "s")
+	for _, word := range []string{"token", "secret", "password", "passwd", "apikey"} {
+		if strings.HasSuffix(name, word) {
+			return true
+		}
+	}
+	for _, word := range []string{"api_key", "private_key", "secret_key", "access_key", "password_hash", "password_digest"} {
+		if name == word || strings.HasSuffix(name, "_"+word) {
+			return true
+		}
+	}
+	return false
 }
 
 func nullKind() kind {

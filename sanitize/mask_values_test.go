@@ -344,3 +344,27 @@ func TestEveryTransformerTakesAnyText(t *testing.T) {
 		}
 	}
 }
+
+func TestSecretsAreNeverKept(t *testing.T) {
+	t.Parallel()
+	plan := func(name, typ, spec string) error {
+		table := sanitize.Table{Schema: "public", Name: "t", Columns: []sanitize.Column{{Name: name, Type: typ}}}
+		_, err := parse(t, "version: 1\ntables: {public.t: {columns: {"+name+": "+spec+"}}}\n").Plan([]sanitize.Table{table}, testKey)
+		return err
+	}
+	for _, name := range []string{"token", "api_token", "refreshToken", "webhook_secret", "password", "password_hash", "api_keys", "tokens"} {
+		if err := plan(name, "text", "keep"); err == nil || !strings.Contains(err.Error(), "are never kept") {
+			t.Errorf("keep of %s: %v", name, err)
+		}
+		for _, spec := range []string{"token", "{mask: keep, harmless: true}"} {
+			if err := plan(name, "text", spec); err != nil {
+				t.Errorf("%s of %s: %v", spec, name, err)
+			}
+		}
+	}
+	for name, typ := range map[string]string{"token_count": "text", "token": "integer", "secretary": "text", "password_changed_at": "timestamp with time zone"} {
+		if err := plan(name, typ, "keep"); err != nil {
+			t.Errorf("keep of %s %s: %v", name, typ, err)
+		}
+	}
+}
