@@ -380,6 +380,9 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 	r.chosen = choose(r.toc, r.req.Project.Templates.Policy)
 	r.findAll(r.chosen.findings)
 	r.findAround()
+	if err := r.maskCatalog(); err != nil {
+		return "", err
+	}
 	if err := r.target.adoptDatabase(ctx); err != nil {
 		return "", err
 	}

@@ -47,6 +47,12 @@ const (
 	codeUnloggedUnreadable = "unlogged_table_unreadable"
 	codeUnlogged           = "unlogged_table"
 
+	// About values in definitions.
+	codeCommentMasked = "comment_masked"
+	codeComments      = "comments_left_out"
+	codeLiteralMasked = "literal_masked"
+	codeCatalogValue  = "value_in_definition"
+
 	// About damage in the source.
 	codeForeignKeyViolated   = "foreign_key_violated"
 	codeDuplicateKeys        = "duplicate_keys"

@@ -34,6 +34,7 @@ type target struct {
 	roles    []string // made because a policy or the like names them
 	findings []Finding
 	gone     map[int]goneEntry // what was left out while restoring
+	masked   map[int]bool      // entries whose definition was rewritten
 
 	toc       *archive.Archive
 	major     int
@@ -208,6 +209,8 @@ func (r *restorer) restore(ctx context.Context, e *archive.Entry) error {
 		r.target.drop(e, omitPrivilege().finding(object(e)))
 	case err != nil && e.Kind == "EXTENSION" && unavailable(err):
 		return r.missingExtension(e, err)
+	case err != nil && r.target.masked[e.ID] && refusedByServer(err):
+		return maskedError(e, err)
 	case err != nil:
 		return r.treat(ctx, e, err)
 	}

@@ -1,0 +1,129 @@
+package templates
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/sanitize"
+	"github.com/mayflydb/mayfly/templates/archive"
+)
+
+// TestDefinitions: JANE stands for an address, and ROW for what takes its place.
+func TestDefinitions(t *testing.T) {
+	t.Parallel()
+	const jane = "jane.roe@corp-one.com"
+	shaper := newShaper(testKey())
+	row := shaper.made(whatEmail, jane)
+	const plain = "CREATE TABLE public.t (a text)"
+	cases := []struct{ name, kind, sql, want, stuck string }{
+		{"nothing", "TABLE", plain, plain, ""},
+		{"a comment", "COMMENT", "COMMENT ON TABLE public.t IS 'it''s JANE''s';", "COMMENT ON TABLE public.t IS 'it''s ROW''s';", ""},
+		{"a default", "TABLE", "CREATE TABLE t (a text DEFAULT 'JANE'::text)", "CREATE TABLE t (a text DEFAULT 'ROW'::text)", ""},
+		{"an escaped default", "DEFAULT", `SET DEFAULT E'a\\b\'JANE'`, `SET DEFAULT E'a\\b''ROW'`, ""},
+		{"escapes that hide", "DEFAULT", `SET DEFAULT E'` + `\x6aane.roe\100corp-one.com` + `'`, `SET DEFAULT E'ROW'`, ""},
+		{"bytes", "DEFAULT", `SET DEFAULT '\x6a616e652e726f6540636f72702d6f6e652e636f6d'::bytea`, `SET DEFAULT '\x` + hexOf(row) + `'::bytea`, ""},
+		{"a check", "TABLE", "CREATE TABLE t (a text, CONSTRAINT c CHECK (((a <> 'JANE'::text))))", "", roleCheck},
+		{"a default beside a check", "TABLE", "CREATE TABLE t (a text DEFAULT 'JANE', CHECK ((a <> '')))", "CREATE TABLE t (a text DEFAULT 'ROW', CHECK ((a <> '')))", ""},
+		{"a check of a domain", "DOMAIN", "CREATE DOMAIN d AS text CONSTRAINT c CHECK (VALUE <> 'JANE')", "", roleCheck},
+		{"a check constraint", "CHECK CONSTRAINT", "ALTER TABLE t ADD CONSTRAINT c CHECK (a <> 'JANE') NOT VALID", "", roleCheck},
+		{"a bound", "TABLE ATTACH", "ALTER TABLE ONLY p ATTACH PARTITION t FOR VALUES IN ('JANE');", "", roleBound},
+		{"a partition key", "TABLE", "CREATE TABLE p (a text) PARTITION BY LIST ((a || 'JANE'))", "", roleBound},
+		{"a label", "TYPE", "CREATE TYPE e AS ENUM ('a', 'JANE')", "", roleLabel},
+		{"a name", "TABLE", `CREATE TABLE "JANE" (a text)`, "", roleCode},
+		{"a view", "VIEW", "CREATE VIEW v AS SELECT 'JANE'::text AS m, 'x' AS \"JANES\"", "", roleCode},
+		{"a dictionary", "TEXT SEARCH DICTIONARY", "CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = simple, stopwords = 'JANE')", "", roleOther},
+		{"a trigger", "TRIGGER", "CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION f('JANE', '2')", "CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION f('ROW', '2')", ""},
+		{"a body", "FUNCTION", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $_$ -- JANE\nSELECT 'JANE' /* JANE */ || $1 $_$;",
+			"CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $_$ -- ROW\nSELECT 'ROW' /* ROW */ || $1 $_$;", ""},
+		{"dynamic SQL", "FUNCTION", "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $_$ BEGIN EXECUTE 'SELECT ''JANE'''; EXECUTE $q$ x 'JANE' $q$; END $_$;",
+			"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $_$ BEGIN EXECUTE 'SELECT ''ROW'''; EXECUTE $q$ x 'ROW' $q$; END $_$;", ""},
+		{"a quoted body", "FUNCTION", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT ''JANE''';", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT ''ROW''';", ""},
+		{"an atomic body", "FUNCTION", "CREATE FUNCTION f(a text DEFAULT 'JANE') RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT 'JANE'; END;",
+			"CREATE FUNCTION f(a text DEFAULT 'ROW') RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT 'ROW'; END;", ""},
+		{"another language", "FUNCTION", "CREATE FUNCTION f() RETURNS text LANGUAGE plv8 AS $$ return 'JANE' $$;", "", "code in the language plv8"},
+		{"code in a body", "FUNCTION", `CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT "JANE" $$;`, "", roleCode},
+		{"a string in unicode escapes", "FUNCTION", `CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT U&'JANE' $$;`, "", roleForm},
+		{"a string in two parts", "DEFAULT", "SET DEFAULT 'jane.roe'\n'@corp-one.com'", "SET DEFAULT 'ROW'", ""},
+		{"a connection", "DEFAULT", "SET DEFAULT 'host=db password=hunter2-x user=x'", "SET DEFAULT 'host=db password=" + shaper.made("a password", "hunter2-x") + " user=x'", ""},
+		{"a parameter", "DEFAULT", "SET DEFAULT 'SELECT 1 WHERE user = $1 AND password = $2'", "SET DEFAULT 'SELECT 1 WHERE user = $1 AND password = $2'", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sql, want := strings.ReplaceAll(c.sql, "JANE", jane), strings.ReplaceAll(c.want, "ROW", row)
+			d := &definition{kind: c.kind, find: findPersonal, made: shaper.made}
+			got := d.rewrite(sql)
+			if c.stuck != "" {
+				if !slices.ContainsFunc(d.stuck, func(s string) bool { return strings.HasSuffix(s, " in "+c.stuck) }) {
+					t.Errorf("what cannot be replaced is %q; want something in %s", d.stuck, c.stuck)
+				}
+				return
+			}
+			if got != want || len(d.stuck) > 0 {
+				t.Errorf("rewritten:\n got %s\nwant %s\nwhat cannot be replaced: %q", got, want, d.stuck)
+			}
+			if strings.Contains(got, jane) {
+				t.Error("the value is still there")
+			}
+		})
+	}
+}
+
+func hexOf(text string) string {
+	const digits = "0123456789abcdef"
+	var out strings.Builder
+	for _, c := range []byte(text) {
+		out.WriteByte(digits[c>>4])
+		out.WriteByte(digits[c&15])
+	}
+	return out.String()
+}
+
+func TestCatalogRulesDecide(t *testing.T) {
+	t.Parallel()
+	entries := func() []archive.Entry {
+		return []archive.Entry{
+			{ID: 1, Kind: "COMMENT", Schema: "public", Tag: "TABLE t", Definition: "COMMENT ON TABLE public.t IS 'ask jane.roe@corp-one.com';"},
+			{ID: 2, Kind: "VIEW", Schema: "public", Tag: "v", Definition: "CREATE VIEW public.v AS SELECT 'jane.roe@corp-one.com';"},
+			{ID: 3, Kind: "TYPE", Schema: "public", Tag: "e", Definition: "CREATE TYPE public.e AS ENUM ('jane.roe@corp-one.com');"},
+		}
+	}
+	const allow = ", allow: [{object: type public.e, reason: r}"
+	cases := []struct{ name, rules, codes, message string }{
+		{"by default", "{}", "comment_masked literal_masked value_in_definition", "type public.e: its definition holds an email address in an enum label"},
+		{"allowed", "{literals: mask" + allow + "]}", "comment_masked literal_masked", ""},
+		{"refused", "{literals: refuse" + allow + "]}", "comment_masked value_in_definition", "view public.v: its definition holds an email address"},
+		{"kept", "{literals: keep, comments: keep}", "", ""},
+		{"an allowance for nothing", "{literals: keep" + allow + "]}", "comment_masked", "s.yaml:2:35: nothing is recognised in type public.e"},
+		{"another allowance for nothing", "{literals: mask" + allow + ", {object: view public.w, reason: r}]}", "comment_masked literal_masked", "nothing is recognised in view public.w"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			rules, err := sanitize.Parse("s.yaml", []byte("version: 1\ncatalog: "+c.rules+"\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := newCatalogMask(rules.Catalog(), testKey())
+			for _, e := range entries() {
+				m.entry(&e)
+				if m.masked[e.ID] == strings.Contains(e.Definition, "jane") {
+					t.Errorf("%s %s: rewritten is %t: %s", e.Kind, e.Tag, m.masked[e.ID], e.Definition)
+				}
+			}
+			var codes []string
+			for _, f := range append(m.findings, m.refused...) {
+				codes = append(codes, f.Code)
+			}
+			if got := strings.Join(codes, " "); got != c.codes {
+				t.Errorf("findings are %s; want %s", got, c.codes)
+			}
+			err = m.verdict()
+			if (err == nil) != (c.message == "") || err != nil && (!strings.Contains(err.Error(), c.message) || mayfly.ErrorHint(err) == "" || strings.Contains(err.Error()+mayfly.ErrorHint(err), "jane")) {
+				t.Errorf("the verdict is %v (%s); want %q", err, mayfly.ErrorHint(err), c.message)
+			}
+		})
+	}
+}
