@@ -45,6 +45,20 @@ func newSanitizeCheckCommand(s streams) *cobra.Command {
 	return cmd
 }
 
+// properties names what holds for the results of a transformer.
+func properties(t sanitize.Transformer) string {
+	var words []string
+	for _, p := range []struct {
+		holds bool
+		word  string
+	}{{t.Keyed, "keyed"}, {t.Deterministic, "deterministic"}, {t.Unique, "unique"}, {t.Disjoint, "disjoint"}} {
+		if p.holds {
+			words = append(words, p.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
 func newTransformersCommand(s streams) *cobra.Command {
 	out := format("table")
 	cmd := &cobra.Command{
@@ -63,13 +77,9 @@ func newTransformersCommand(s streams) *cobra.Command {
 				for _, p := range t.Params {
 					params = append(params, p.Name)
 				}
-				unique := ""
-				if t.Unique {
-					unique = "unique"
-				}
-				rows = append(rows, []string{t.Name, unique, strings.Join(t.Types, ","), strings.Join(params, ","), t.Summary})
+				rows = append(rows, []string{t.Name, properties(t), strings.Join(t.Types, ","), strings.Join(params, ","), t.Summary})
 			}
-			return table(s.out, []string{"NAME", "KEEPS", "TYPES", "PARAMETERS", "WHAT IT DOES"}, rows)
+			return table(s.out, []string{"NAME", "PROPERTIES", "TYPES", "PARAMETERS", "WHAT IT DOES"}, rows)
 		},
 	}
 	addFormat(cmd, &out)
