@@ -9,12 +9,8 @@ import (
 	"strings"
 )
 
-// The projects besides those of the sizes, and the databases that they come from.
-const (
-	maskedProject  = "masked"
-	archiveProject = "archive"
-	databaseOwner  = "bench"
-)
+// databaseOwner owns the databases of the source.
+const databaseOwner = "bench"
 
 // migrationsPath is where the repository has its migrations.
 const migrationsPath = "db/migrations"
@@ -33,13 +29,13 @@ func (b *bench) configure(s *service) error {
 	s.secret = []byte(rand.Text())
 	files := map[string]string{
 		"masking.key": rand.Text() + rand.Text(), "webhook.secret": string(s.secret), "github.token": s.forge,
-		"keep.yaml": keepRules, "mask.yaml": maskRules,
+		"size.yaml": sizeRules, "keep.yaml": keepRules, "mask.yaml": maskRules,
 	}
 	var poolGiB float64 = 8
 	for _, size := range b.sizes {
 		poolGiB += 2 * size.gib
 	}
-	poolGiB += 4 * b.sizes[0].gib
+	poolGiB += 8 * b.shop // a template of each project, the one that replaces it, and what a build needs for a while
 	var y strings.Builder
 	fmt.Fprintf(&y, "listen: %s\ndata_dir: %s\npool: {size: %.0fGiB}\n", s.address, serviceDir, poolGiB)
 	fmt.Fprintf(&y, "gateway: {listen: \"127.0.0.1:%d\"}\n", gateway)
@@ -49,14 +45,17 @@ func (b *bench) configure(s *service) error {
 		if i == 0 {
 			extra = fmt.Sprintf("    repository: %s\n    migrations: {tool: golang-migrate, path: %s}\n", repositoryName, migrationsPath)
 		}
-		b.project(&y, files, project, project, "keep.yaml", extra)
+		b.project(&y, files, project, project, "size.yaml", extra)
 	}
-	b.project(&y, files, maskedProject, maskedProject, "mask.yaml", "")
+	const one = "    keep_templates: 1\n"
+	b.project(&y, files, keptProject, shopDatabase, "keep.yaml", one)
+	b.project(&y, files, maskedProject, shopDatabase, "mask.yaml", one)
 	archive, err := b.archivePath()
 	if err != nil {
 		return err
 	}
-	b.archiveProject(&y, archive)
+	b.archiveProject(&y, archiveProject, archive, "keep.yaml")
+	b.archiveProject(&y, maskedArchiveProject, archive, "mask.yaml")
 	files["mayfly.yaml"] = y.String()
 	var failures []error
 	for name, content := range files {
@@ -71,35 +70,13 @@ func (b *bench) project(y *strings.Builder, files map[string]string, name, datab
 	fmt.Fprintf(y, "    postgres: {major: %d, database: app, owner: %s}\n    previews: {idle_after: never}\n%s", b.major, databaseOwner, extra)
 }
 
-func (b *bench) archiveProject(y *strings.Builder, path string) {
-	fmt.Fprintf(y, "  - name: %s\n    source: {archive: %s}\n    rules: keep.yaml\n    masking_key_file: masking.key\n", archiveProject, path)
+func (b *bench) archiveProject(y *strings.Builder, name, path, rules string) {
+	fmt.Fprintf(y, "  - name: %s\n    source: {archive: %s}\n    rules: %s\n    masking_key_file: masking.key\n    keep_templates: 1\n", name, path, rules)
 	fmt.Fprintf(y, "    postgres: {major: %d, database: app, owner: %s}\n", b.major, databaseOwner)
 }
 
-// keepRules take everything of pgbench's tables as it is.
-const keepRules = `version: 1
+// sizeRules take everything of pgbench's tables as it is.
+const sizeRules = `version: 1
 defaults:
   - {match: "public.pgbench_*.*", mask: keep}
-`
-
-// maskRules mask what a shop would: names, addresses, free text.
-const maskRules = `version: 1
-tables:
-  public.customers:
-    columns:
-      email: {mask: email, domain: customer_email}
-      first_name: {mask: person_name, part: first}
-      last_name: {mask: person_name, part: last}
-      phone: {mask: phone, country: keep}
-      street: street_address
-      note: redact
-  public.orders:
-    columns:
-      contact_email: {mask: email, domain: customer_email}
-      status: keep
-defaults:
-  - {match: "public.*.created_at", mask: keep}
-types:
-  key: keep
-  numeric: keep
 `

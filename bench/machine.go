@@ -98,7 +98,7 @@ func (b *bench) checkDisk() error {
 	for _, s := range b.sizes {
 		needed += 2.2 * s.gib
 	}
-	needed += 6 * b.sizes[0].gib // builds of new versions, dumps, restores
+	needed += 9 * b.shop // templates, their replacements, dumps, restores
 	if free := float64(stat.Bavail) * float64(stat.Bsize) / (1 << 30); free < needed {
 		return errors.Join(fmt.Errorf("%s has %.0f GiB free, and %.0f are needed", b.parent, free, needed), errors.New("choose smaller -sizes or another -dir"))
 	}

@@ -110,6 +110,9 @@ type goal struct {
 func p50(r Result) float64 { return r.P50 }
 func p99(r Result) float64 { return r.P99 }
 
+func ratio(r Result) float64    { return r.Ratio }
+func greatest(r Result) float64 { return r.Max }
+
 func goals() map[string]goal {
 	return map[string]goal{
 		"create_cold_ms":         {"p50 <= 350", p50, 350},
@@ -120,6 +123,12 @@ func goals() map[string]goal {
 		"webhook_ack_ms":         {"p99 <= 50", p99, 50},
 		"preview_disk_mib":       {"p50 <= 2", p50, 2},
 		"preview_idle_mib":       {"p50 <= 30", p50, 30},
+
+		"template_build_masked_s":   {"ratio <= 1.25", ratio, 1.25},
+		"restore_archive_s":         {"ratio <= 1.15", ratio, 1.15},
+		"template_masked_over_kept": {"p50 <= 1.2", p50, 1.2},
+		"template_build_memory_mib": {"max <= 256", greatest, 256},
+		"masking_mb_s":              {"p50 >= 150", func(r Result) float64 { return -r.P50 }, -150},
 	}
 }
 

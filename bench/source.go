@@ -136,17 +136,13 @@ func (b *bench) loadSource(ctx context.Context) (err error) {
 	if err := b.source.exec(ctx, "postgres", "CREATE ROLE "+databaseOwner+" LOGIN"); err != nil {
 		return err
 	}
-	wanted := len(b.neededTemplates())
-	if b.selected("build") || b.selected("archive") {
-		wanted = max(wanted, 1)
-	}
-	for i, s := range b.sizes[:wanted] {
+	for i, s := range b.sizes[:len(b.neededTemplates())] {
 		if err := b.loadPgbench(ctx, b.sizeProjects()[i], s); err != nil {
 			return err
 		}
 	}
-	if b.selected("masked") {
-		return b.loadPeople(ctx)
+	if b.selected("build") || b.selected("archive") {
+		return b.loadShop(ctx)
 	}
 	return nil
 }
@@ -169,30 +165,4 @@ func (b *bench) loadPgbench(ctx context.Context, database string, s size) error 
 		return err
 	}
 	return b.source.exec(ctx, database, "CHECKPOINT")
-}
-
-// peopleRows is how many customers make a GiB, with two orders each.
-const peopleRows = 1_710_000
-
-// loadPeople makes a database with columns to mask, as large as the smallest size.
-func (b *bench) loadPeople(ctx context.Context) error {
-	if err := b.createDatabase(ctx, maskedProject); err != nil {
-		return err
-	}
-	rows := int(b.sizes[0].gib * peopleRows)
-	b.say("  customers and orders, %d rows (%s)", 3*rows, b.sizes[0])
-	return b.source.exec(ctx, maskedProject,
-		"SET ROLE "+databaseOwner,
-		`CREATE TABLE customers (id bigint, email text, first_name text, last_name text, phone text, street text, note text, created_at timestamptz)`,
-		`CREATE TABLE orders (id bigint, customer_id bigint, contact_email text, status text, total numeric(10, 2), created_at timestamptz)`,
-		fmt.Sprintf(`INSERT INTO customers SELECT n, 'customer' || n || '@mail' || n %% 97 || '.example', 'First' || n %% 1009, 'Last' || n %% 5003,
-			'+49 30 ' || 10000000 + n, n %% 400 || ' Some Street', 'Called on day ' || n %% 365 || ', asked for ' || repeat(md5(n::text) || ' ', 3),
-			timestamptz '2024-01-01' + n * interval '10 seconds' FROM generate_series(1, %d) AS n`, rows),
-		fmt.Sprintf(`INSERT INTO orders SELECT n, 1 + n / 2 %% %d, 'customer' || 1 + n / 2 %% %d || '@mail' || (1 + n / 2 %% %d) %% 97 || '.example',
-			(ARRAY['open', 'paid', 'sent'])[1 + n %% 3], n %% 100000 / 100.0, timestamptz '2024-01-01' + n * interval '5 seconds'
-			FROM generate_series(1, %d) AS n`, rows, rows, rows, 2*rows),
-		`ALTER TABLE customers ADD PRIMARY KEY (id)`,
-		`ALTER TABLE orders ADD PRIMARY KEY (id), ADD FOREIGN KEY (customer_id) REFERENCES customers`,
-		`CREATE INDEX ON customers (email)`, `CREATE INDEX ON orders (customer_id)`,
-		"RESET ROLE", "ANALYZE", "CHECKPOINT")
 }
