@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"compress/zlib"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -171,7 +172,7 @@ func TestFormats(t *testing.T) {
 	}{{12, "gzip"}, {13, "none"}, {14, "gzip"}, {15, "lz4"}, {15, "none"}, {16, "zstd"}, {16, "gzip"}} {
 		for _, seekable := range []bool{true, false} {
 			data := makeArchive(t, c.minor, c.compression, seekable)
-			a, err := Open(bytes.NewReader(data), int64(len(data)))
+			a, err := Read(context.Background(), bytes.NewReader(data), int64(len(data)))
 			if err != nil {
 				t.Errorf("open an archive of format 1.%d, %s, seekable %t: %v", c.minor, c.compression, seekable, err)
 				continue
@@ -187,7 +188,7 @@ func TestFormats(t *testing.T) {
 				t.Errorf("the data's entry is %+v", rows)
 			}
 			consumed := 0
-			r, err := a.Rows(&rows, func(n int) { consumed += n })
+			r, err := a.Rows(t.Context(), &rows, func(n int) { consumed += n })
 			if err != nil {
 				t.Fatalf("open the rows: %v", err)
 			}
@@ -219,7 +220,7 @@ func TestTruncation(t *testing.T) {
 
 // readAll reads everything that an archive has.
 func readAll(data []byte) error {
-	a, err := Open(bytes.NewReader(data), int64(len(data)))
+	a, err := Read(context.Background(), bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func readAll(data []byte) error {
 				return err
 			}
 		}
-		r, err := a.Rows(e, nil)
+		r, err := a.Rows(context.Background(), e, nil)
 		if err != nil {
 			return err
 		}

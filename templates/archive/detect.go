@@ -220,6 +220,9 @@ func invalid(format string, args ...any) *mayfly.Error {
 
 // damaged is the error for a file whose compression cannot be undone.
 func damaged(c Compression, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return invalid("the archive is truncated: its %s compression ends in the middle of something", c)
+	}
 	return broken("its %s compression cannot be undone: %w", c, err)
 }
 

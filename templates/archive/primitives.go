@@ -2,9 +2,11 @@ package archive
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
 )
@@ -18,15 +20,15 @@ const maxString = 64 << 20
 type scanner struct {
 	r       *bufio.Reader
 	pos     int64
-	size    int64 // bytes of the whole archive
+	size    int64 // bytes of the whole archive, or unknownSize
 	intSize int
 	offSize int
 	err     error
 }
 
-func newScanner(r io.ReaderAt, from, size int64, intSize, offSize int) *scanner {
-	section := io.NewSectionReader(r, from, size-from)
-	return &scanner{r: bufio.NewReaderSize(section, 64<<10), pos: from, size: size, intSize: intSize, offSize: offSize}
+// newScanner reads from r, whose first byte is at the position from.
+func newScanner(r io.Reader, from, size int64) *scanner {
+	return &scanner{r: bufio.NewReaderSize(r, 64<<10), pos: from, size: size, intSize: 4, offSize: 8}
 }
 
 func (s *scanner) fail(err error) {
@@ -78,13 +80,14 @@ func (s *scanner) string() (text string, present bool) {
 		s.fail(truncated(fmt.Errorf("a string of %d bytes at byte %d", n, s.pos), s.pos))
 		return "", false
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(s.r, b); err != nil {
-		s.fail(truncated(err, s.pos))
+	// Not n bytes at once: where the size of the archive is not known, the length may be a lie.
+	var b strings.Builder
+	if m, err := io.CopyN(&b, s.r, int64(n)); err != nil {
+		s.fail(truncated(err, s.pos+m))
 		return "", false
 	}
 	s.pos += int64(n)
-	return string(b), true
+	return b.String(), true
 }
 
 func (s *scanner) text() string {
@@ -118,18 +121,26 @@ func (s *scanner) skip(n int) {
 	}
 }
 
-const sourceHint = "make the dump again with `pg_dump -Fc`, check its exit code, and compare checksums after copying it"
+const sourceHint = "make the dump again, check pg_dump's exit code, and compare checksums after copying it"
 
 // broken is the error for bytes that no pg_dump writes.
 func broken(format string, args ...any) error {
 	return mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive is damaged: "+format, args...).WithHint(sourceHint)
 }
 
-// truncated is the error for an archive that ends too early. Errors of the disk itself keep their text.
+// truncated is the error for an archive that ends too early. Errors of the disk, and of a decompressor, keep their text.
 func truncated(err error, pos int64) error {
+	var coded *mayfly.Error
+	if errors.As(err, &coded) || isContextError(err) {
+		return err
+	}
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return broken("%w", err)
 	}
 	return mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive is truncated: it ends at byte %d, in the middle of something", pos).
 		WithHint(sourceHint)
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -2,11 +2,12 @@ package archive
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"time"
-
-	mayfly "github.com/mayflydb/mayfly"
 )
 
 // Section is the part of a restore that an entry belongs to (teSection in pg_backup_archiver.h).
@@ -60,18 +61,69 @@ type Entry struct {
 	// HasData says that the archive holds data for the entry: rows of a table, or a large object.
 	HasData bool
 
-	offset int64 // of the data block; 0 when there is none
+	offset int64  // of the data; 0 when there is none
+	length int64  // of the data, where it is known
+	member string // the file that holds the data, in the directory and tar formats
 }
 
-// Archive is an opened archive. Its methods may be called concurrently.
+// Archive is an opened dump. Its methods may be called concurrently.
 type Archive struct {
-	Header  Header
-	Entries []Entry
+	Header      Header
+	Format      Format
+	Compression Compression // of the file as a whole
+	Entries     []Entry
 
-	r       io.ReaderAt
-	size    int64
-	intSize int
-	offSize int
+	data   rowSource
+	closes []func() error
+}
+
+// rowSource is where the data of entries is.
+type rowSource interface {
+	// rows opens what pg_dump wrote for an entry that has data.
+	rows(ctx context.Context, e *Entry, progress func(bytes int)) (io.ReadCloser, error)
+	// bytes is about how many bytes of the dump the data takes, in the unit of progress.
+	bytes(e *Entry) int64
+	sequential() bool
+}
+
+// Close closes the files of the dump.
+func (a *Archive) Close() error {
+	var errs []error
+	for _, closeOne := range slices.Backward(a.closes) {
+		errs = append(errs, closeOne())
+	}
+	a.closes = nil
+	return errors.Join(errs...)
+}
+
+// Sequential reports whether the data is best read in the order of Position, one table after the other: a compressed
+// file has no way into its middle. Any other order works, too, but reads the file from its start again and again.
+func (a *Archive) Sequential() bool { return a.data != nil && a.data.sequential() }
+
+// Position orders entries by where their data is.
+func (a *Archive) Position(e *Entry) int64 { return e.offset }
+
+// DataBytes returns about how many bytes the data of an entry takes in the dump.
+func (a *Archive) DataBytes(e *Entry) int64 {
+	if !e.HasData || a.data == nil {
+		return 0
+	}
+	return a.data.bytes(e)
+}
+
+// Rows returns the rows of a TABLE DATA entry in COPY text format, without the end marker. progress, if not nil, is told
+// after each read how many bytes of the dump were consumed by it. ctx is for the whole reading. A missing end, a failed
+// checksum and everything else that is wrong with the bytes is a *mayfly.Error with CodeSourceInvalid that names the
+// table.
+func (a *Archive) Rows(ctx context.Context, e *Entry, progress func(bytes int)) (io.ReadCloser, error) {
+	if !e.HasData || a.data == nil {
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+	r, err := a.data.rows(ctx, e, progress)
+	if err != nil {
+		return nil, dataError(e, err)
+	}
+	return r, nil
 }
 
 const magic = "PGDMP"
@@ -85,8 +137,12 @@ const (
 	versionRelkind     = 1<<16 | 16<<8 // PostgreSQL 17
 )
 
-// formatCustom is archCustom in pg_backup.h; 3 is tar, 5 is a directory's toc.dat.
-const formatCustom = 1
+// Formats of the archive files (pg_backup.h).
+const (
+	formatCustom    = 1
+	formatTar       = 3
+	formatDirectory = 5
+)
 
 // Data positions of the custom format (pg_backup_archiver.h, K_OFFSET_*).
 const (
@@ -95,81 +151,62 @@ const (
 	offsetNoData = 3
 )
 
-// Open reads the header and the table of contents. Everything that is wrong with the archive is a *mayfly.Error with
+// toc is a table of contents on its way.
+type toc struct {
+	*scanner
+	archive *Archive
+	version int
+	format  byte
+}
+
+// readTOC reads the header and the table of contents. Everything that is wrong with it is a *mayfly.Error with
 // CodeSourceInvalid.
-func Open(r io.ReaderAt, size int64) (*Archive, error) {
-	s := newScanner(r, 0, size, 4, 8)
-	version, err := readMagic(r, s)
-	if err != nil {
+func readTOC(s *scanner, formats ...byte) (*Archive, error) {
+	t := &toc{scanner: s, archive: &Archive{}}
+	if err := t.readMagic(formats); err != nil {
 		return nil, err
 	}
-	a := &Archive{r: r, size: size, intSize: s.intSize, offSize: s.offSize}
-	a.readHeader(s, version)
-	if s.err != nil {
-		return nil, s.err
-	}
-	if err := a.readEntries(s, version); err != nil {
+	t.readHeader()
+	if err := t.readEntries(); err != nil {
 		return nil, err
 	}
-	if err := a.locateData(s.pos); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return t.archive, nil
 }
 
 // readMagic reads up to the format byte.
-func readMagic(r io.ReaderAt, s *scanner) (version int, err error) {
-	head := make([]byte, 512)
-	n, err := r.ReadAt(head, 0)
-	if err != nil && n < len(head) && n < int(min(s.size, 512)) {
-		return 0, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive cannot be read: %w", err)
+func (t *toc) readMagic(formats []byte) error {
+	head, err := t.r.Peek(len(magic))
+	if err != nil {
+		return truncated(err, int64(len(head)))
 	}
-	if head = head[:n]; !bytes.HasPrefix(head, []byte(magic)) {
-		return 0, notAnArchive(head)
+	if string(head) != magic {
+		return invalid("the source file is not a pg_dump archive")
 	}
-	s.skip(len(magic))
-	major, minor, revision := int(s.byte()), int(s.byte()), int(s.byte())
-	s.intSize, s.offSize = int(s.byte()), int(s.byte())
-	format := s.byte()
-	if s.err != nil {
-		return 0, s.err
+	t.skip(len(magic))
+	major, minor, revision := int(t.byte()), int(t.byte()), int(t.byte())
+	t.intSize, t.offSize = int(t.byte()), int(t.byte())
+	t.format = t.byte()
+	if t.err != nil {
+		return t.err
 	}
-	version = major<<16 | minor<<8 | revision
-	if version < oldestVersion || version > newestVersion {
-		return 0, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive has the format version %d.%d, which is not supported", major, minor).
+	t.version = major<<16 | minor<<8 | revision
+	if t.version < oldestVersion || t.version > newestVersion {
+		return invalid("the archive has the format version %d.%d, which is not supported", major, minor).
 			WithHint("formats 1.12 to 1.16 are: pg_dump of PostgreSQL 9.0 to 18")
 	}
-	if format != formatCustom {
-		return 0, mayfly.Errorf(mayfly.CodeSourceInvalid, "the archive is not in the custom format").
-			WithHint("dump with `pg_dump -Fc`")
+	if !slices.Contains(formats, t.format) {
+		return broken("its table of contents is of format %d", t.format)
 	}
-	if (s.intSize != 4 && s.intSize != 8) || (s.offSize != 4 && s.offSize != 8) {
-		return 0, broken("integers of %d and positions of %d bytes", s.intSize, s.offSize)
+	if (t.intSize != 4 && t.intSize != 8) || (t.offSize != 4 && t.offSize != 8) {
+		return broken("integers of %d and positions of %d bytes", t.intSize, t.offSize)
 	}
-	return version, nil
+	return nil
 }
 
-// notAnArchive says what the file is instead, as far as its first bytes tell.
-func notAnArchive(head []byte) error {
-	what := "not a pg_dump archive"
-	switch {
-	case len(head) == 0:
-		what = "empty"
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		what = "a gzip file, not a pg_dump archive"
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		what = "a zstd file, not a pg_dump archive"
-	case bytes.Contains(head, []byte("PostgreSQL database dump")):
-		what = "a plain SQL dump, not an archive"
-	case len(head) > 262 && bytes.Equal(head[257:262], []byte("ustar")):
-		what = "a tar file, not a custom-format archive"
-	}
-	return mayfly.Errorf(mayfly.CodeSourceInvalid, "the source file is %s", what).WithHint("dump with `pg_dump -Fc`")
-}
-
-func (a *Archive) readHeader(s *scanner, version int) {
-	a.Header.Version = strconv.Itoa(version>>16) + "." + strconv.Itoa(version>>8&255) + "." + strconv.Itoa(version&255)
-	if version >= versionCompression {
+func (t *toc) readHeader() {
+	a, s := t.archive, t.scanner
+	a.Header.Version = strconv.Itoa(t.version>>16) + "." + strconv.Itoa(t.version>>8&255) + "." + strconv.Itoa(t.version&255)
+	if t.version >= versionCompression {
 		algorithm := int(s.byte())
 		if names := [...]string{"none", "gzip", "lz4", "zstd"}; algorithm < len(names) {
 			a.Header.Compression = names[algorithm]
@@ -188,17 +225,18 @@ func (a *Archive) readHeader(s *scanner, version int) {
 // smallestEntry is less than the bytes that any entry takes: it bounds the count.
 const smallestEntry = 40
 
-func (a *Archive) readEntries(s *scanner, version int) error {
+func (t *toc) readEntries() error {
+	a, s := t.archive, t.scanner
 	count := s.int()
-	if s.err == nil && (count < 0 || int64(count) > a.size/smallestEntry) {
+	if s.err == nil && (count < 0 || int64(count) > s.size/smallestEntry) {
 		if count > 0 {
-			return truncated(io.ErrUnexpectedEOF, a.size)
+			return truncated(io.ErrUnexpectedEOF, s.size)
 		}
 		return broken("a table of contents with %d entries", count)
 	}
 	section := SectionPreData
 	for i := 0; i < count && s.err == nil; i++ {
-		e := readEntry(s, version)
+		e := t.readEntry()
 		if s.err != nil {
 			break
 		}
@@ -216,7 +254,8 @@ func (a *Archive) readEntries(s *scanner, version int) error {
 }
 
 // readEntry reads one entry as ReadToc and _ReadExtraToc do.
-func readEntry(s *scanner, version int) Entry {
+func (t *toc) readEntry() Entry {
+	s, version := t.scanner, t.version
 	e := Entry{ID: s.int()}
 	e.HasData = s.int() != 0
 	s.text() // catalog's oid
@@ -244,8 +283,12 @@ func readEntry(s *scanner, version int) Entry {
 		}
 		e.Dependencies = append(e.Dependencies, id)
 	}
-	state, offset := s.offset()
-	switch state {
+	if t.format != formatCustom { // the name of a file
+		e.member = s.text()
+		e.HasData = e.member != ""
+		return e
+	}
+	switch state, offset := s.offset(); state {
 	case offsetSet:
 		e.offset = offset
 	case offsetNoData:
