@@ -184,7 +184,8 @@ type run struct {
 
 	quarantined *quarantine.Cluster // nil unless the source had to be restored
 
-	proof proving
+	proof       proving
+	catalogMask *catalogMask
 
 	hooks       hooks
 	hookDropped []relation // tables of the source that hooks dropped
@@ -451,6 +452,9 @@ func (r *run) load(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.reportTables(results)
+	if err := r.afterRows(ctx); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("%d tables, %d rows, %d bytes", len(results), r.report().Rows, r.report().Bytes), nil
 }
 

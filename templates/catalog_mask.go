@@ -32,9 +32,11 @@ func newCatalogMask(rules sanitize.CatalogRules, key []byte) *catalogMask {
 	return &catalogMask{rules: rules, shaper: newShaper(key), find: findPersonal, used: map[string]bool{}, masked: map[int]bool{}}
 }
 
-// maskCatalog rewrites what will be restored, or says what the rules have to decide.
+// maskCatalog rewrites what will be restored, or says what the rules have to decide. Comments are put aside: they are
+// restored after the rows.
 func (r *run) maskCatalog() error {
 	m := newCatalogMask(r.req.Rules.Catalog(), r.req.Key)
+	r.catalogMask = m
 	if m.rules.Comments == sanitize.CatalogDrop {
 		r.chosen.preData = m.withoutComments(r.chosen.preData)
 		r.chosen.postData = m.withoutComments(r.chosen.postData)
@@ -47,7 +49,26 @@ func (r *run) maskCatalog() error {
 	r.target.masked = m.masked
 	r.findAll(m.findings)
 	r.findAll(m.refused)
-	return m.verdict()
+	m.findings = nil
+	isComment := func(e *archive.Entry) bool { return e.Kind == "COMMENT" }
+	for _, e := range r.chosen.preData {
+		if isComment(e) {
+			r.chosen.comments = append(r.chosen.comments, e)
+		}
+	}
+	r.chosen.preData = slices.DeleteFunc(r.chosen.preData, isComment)
+	if err := m.refuse(); err != nil {
+		return err
+	}
+	return m.unused(slices.Concat(r.chosen.comments, r.chosen.postData))
+}
+
+// action is what the rules say about an entry.
+func (m *catalogMask) action(e *archive.Entry) sanitize.CatalogAction {
+	if e.Kind == "COMMENT" {
+		return m.rules.Comments
+	}
+	return m.rules.Literals
 }
 
 // withoutComments leaves out comments, but for those of extensions, which come with the image.
@@ -71,10 +92,7 @@ func (m *catalogMask) withoutComments(entries []*archive.Entry) []*archive.Entry
 
 // entry rewrites one entry as the rules say.
 func (m *catalogMask) entry(e *archive.Entry) {
-	action := m.rules.Literals
-	if e.Kind == "COMMENT" {
-		action = m.rules.Comments
-	}
+	action := m.action(e)
 	if action == sanitize.CatalogKeep {
 		return
 	}
@@ -146,30 +164,35 @@ func kindsOf(what []string) string {
 // refusedShown is how many objects an error names; the report has all.
 const refusedShown = 5
 
-// verdict refuses what the rules have to decide, and allowances that cover nothing.
-func (m *catalogMask) verdict() error {
-	if len(m.refused) > 0 {
-		var lines []string
-		for _, f := range m.refused[:min(refusedShown, len(m.refused))] {
-			lines = append(lines, f.Object+": "+f.Cause)
-		}
-		if more := len(m.refused) - refusedShown; more > 0 {
-			lines = append(lines, fmt.Sprintf("and %d more; the report has all", more))
-		}
-		return mayfly.Errorf(mayfly.CodeInvalid, "the schema holds values that cannot be replaced there: %s", strings.Join(lines, "; ")).
-			WithHint("change them in the source; where they may be in a preview, add to the rules: catalog: {allow: [{object: %q, reason: …}]}", m.refused[0].Object)
+// refuse ends a build whose rules have to decide about something.
+func (m *catalogMask) refuse() error {
+	if len(m.refused) == 0 {
+		return nil
 	}
-	var unused []string
+	var lines []string
+	for _, f := range m.refused[:min(refusedShown, len(m.refused))] {
+		lines = append(lines, f.Object+": "+f.Cause)
+	}
+	if more := len(m.refused) - refusedShown; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more; the report has all", more))
+	}
+	return mayfly.Errorf(mayfly.CodeInvalid, "the schema holds values that cannot be replaced there: %s", strings.Join(lines, "; ")).
+		WithHint("change them in the source; where they may be in a preview, add to the rules: catalog: {allow: [{object: %q, reason: …}]}", m.refused[0].Object)
+}
+
+// unused refuses allowances that cover nothing, but for those of entries that are still looked at.
+func (m *catalogMask) unused(open []*archive.Entry) error {
+	var lines []string
 	for _, a := range m.rules.Allow {
-		if !m.used[a.Object] {
-			unused = append(unused, fmt.Sprintf("%s: nothing is recognised in %s", a.Rule, a.Object))
+		if !m.used[a.Object] && !slices.ContainsFunc(open, func(e *archive.Entry) bool { return object(e) == a.Object }) {
+			lines = append(lines, fmt.Sprintf("%s: nothing is recognised in %s", a.Rule, a.Object))
 		}
 	}
-	if len(unused) > 0 {
-		return mayfly.Errorf(mayfly.CodeInvalid, "allowances of the rules cover nothing: %s", strings.Join(unused, "; ")).
-			WithHint("remove them: an allowance that is not needed hides what comes later")
+	if len(lines) == 0 {
+		return nil
 	}
-	return nil
+	return mayfly.Errorf(mayfly.CodeInvalid, "allowances of the rules cover nothing: %s", strings.Join(lines, "; ")).
+		WithHint("remove them: an allowance that is not needed hides what comes later")
 }
 
 // maskedError is about a definition that PostgreSQL refuses after it was rewritten. The server's message may quote it.

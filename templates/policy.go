@@ -121,6 +121,7 @@ func isGrant(e *archive.Entry) bool { return e.Kind == "ACL" || e.Kind == "DEFAU
 // selection is what of a table of contents is restored.
 type selection struct {
 	preData, postData []*archive.Entry
+	comments          []*archive.Entry // on what is in preData; they are restored after the rows
 	findings          []Finding
 	// replaced are the foreign tables in whose place an ordinary one is made.
 	replaced map[relation]bool

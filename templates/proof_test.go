@@ -135,9 +135,10 @@ func TestSurvivingOriginalsStopTheBuild(t *testing.T) {
 	cases := []struct{ name, sql, rules, place string }{
 		{"a kept column", `CREATE TABLE logs (id int PRIMARY KEY, line text); INSERT INTO logs VALUES (1, 'mail to quirina.zebulon5@planted.example failed')`,
 			"    columns: {line: keep}\n", "public.logs.line"},
-		{"a comment", `CREATE TABLE logs (id int PRIMARY KEY); COMMENT ON TABLE people IS 'like quirina.zebulon5@planted.example'`, "    rows: none\n", "comment table public.people"},
+		{"a comment", `CREATE TABLE logs (id int PRIMARY KEY); COMMENT ON TABLE people IS 'like quirina.zebulon5@planted.example'`, "    rows: none\ncatalog: {comments: keep}\n", "comment table public.people"},
 		{"a function", `CREATE TABLE logs (id int PRIMARY KEY); CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'quirina.zebulon5@planted.example' $$`,
-			"    rows: none\n", "function public.f()"},
+			"    rows: none\ncatalog: {literals: keep}\n", "function public.f()"},
+		{"an original that no recogniser knows", `CREATE TABLE logs (id int PRIMARY KEY); CREATE VIEW v AS SELECT 'Quirina Zebulon 5'::text AS t`, "    rows: none\n", "view public.v"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestSurvivingOriginalsStopTheBuild(t *testing.T) {
 			rules := strings.Replace(provedRules, "types:", "  public.logs:\n"+c.rules+"types:", 1)
 			req := request(t, mayfly.Source{DSN: endpoint.DSN()}, rules)
 			result, err := b.builder.Build(t.Context(), req)
-			if mayfly.ErrorCode(err) != mayfly.CodeVerificationFailed || !strings.Contains(err.Error(), c.place) || !strings.Contains(err.Error(), "public.people.email") {
+			if mayfly.ErrorCode(err) != mayfly.CodeVerificationFailed || !strings.Contains(err.Error(), c.place) || !strings.Contains(err.Error(), " values of public.people.") {
 				t.Fatalf("the build ended with: %v; want a failed verification that names %s", err, c.place)
 			}
 			report, _ := json.Marshal(result.Report)
