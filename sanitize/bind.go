@@ -19,6 +19,7 @@ func (r *Rules) Plan(tables []Table, key []byte) (*Plan, error) {
 	}
 	b := newBinder(r, tables, key)
 	b.matchNames()
+	b.checkSubset()
 	plan := b.bindAll()
 	b.checkUnused()
 	if len(b.problems) == 0 && len(b.unclassified) == 0 {

@@ -217,6 +217,8 @@ func (p *ruleParser) root(n ast.Node) error {
 			err = p.parseProof(e.value)
 		case "quasi_identifiers":
 			err = p.quasiIdentifiers(e.value)
+		case "subset":
+			err = p.parseSubset(e.value)
 		case "catalog":
 			err = p.parseCatalog(e.value)
 		default:
@@ -320,12 +322,9 @@ func (p *ruleParser) rows(rule *tableRule, n ast.Node) error {
 		if e.key != "where" && e.key != "drop" {
 			return unknown(e.at, "key", e.key, []string{"where", "drop"})
 		}
-		condition, err := p.scalar(e.value, e.key)
+		condition, err := p.condition(e.value, e.key)
 		if err != nil {
 			return err
-		}
-		if strings.TrimSpace(condition) == "" || strings.ContainsRune(condition, 0) {
-			return errorAt(positionOf(e.value), "%s must be a condition in SQL over the columns of the table", e.key)
 		}
 		if rule.where != "" {
 			return errorAt(e.at, "rows has where and drop; write one condition")

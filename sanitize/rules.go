@@ -13,6 +13,7 @@ type Rules struct {
 	defaults []patternRule
 	types    []typeRule
 	proof    ProofRules
+	subset   *Subset // nil for all rows
 	catalog  CatalogRules
 	sum      [sha256.Size]byte // of the file
 }
