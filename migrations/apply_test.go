@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -485,7 +486,7 @@ func TestReadState(t *testing.T) {
 				return
 			}
 			test.want.Tool = GolangMigrate
-			if err != nil || got != test.want {
+			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("state %+v, %v; want %+v", got, err, test.want)
 			}
 		})

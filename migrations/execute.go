@@ -44,7 +44,7 @@ func execute(ctx context.Context, conn *pgx.Conn, text string) outcome {
 			cancelUntil(hard, conn.PgConn(), done, cut)
 		}
 	}()
-	result := run(hard, conn.PgConn(), text)
+	result := receive(hard, conn.PgConn(), text)
 	close(done)
 	<-watched
 	return result
@@ -71,7 +71,7 @@ func cancelUntil(ctx context.Context, conn *pgconn.PgConn, done <-chan struct{},
 	}
 }
 
-func run(ctx context.Context, conn *pgconn.PgConn, text string) outcome {
+func receive(ctx context.Context, conn *pgconn.PgConn, text string) outcome {
 	var result outcome
 	reader := conn.Exec(ctx, text)
 	for reader.NextResult() {

@@ -1,7 +1,6 @@
 package migrations
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"math"
@@ -14,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	mayfly "github.com/mayflydb/mayfly"
-	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 // golangMigrate follows github.com/golang-migrate/migrate/v4 v4.20.1 with its pgx5 and postgres drivers.
@@ -95,70 +93,94 @@ func ignored(file, why string) Finding {
 	return Finding{Kind: FindingIgnored, File: file, Message: fmt.Sprintf("%q is not a migration: %s", path.Base(file), why)}
 }
 
-func (golangMigrate) plan(history, base *History, applied State) (Plan, error) {
+func (golangMigrate) plan(history *History, c Comparison) (Plan, error) {
+	applied := c.State
 	plan := Plan{
 		Tool: history.Tool, From: applied.Current, Findings: slices.Clone(history.Findings),
-		impl: golangMigrate{}, table: history.settings.Table,
-	}
-	if applied.Dirty {
-		return Plan{}, dirtyError(applied)
+		impl: golangMigrate{}, state: applied, table: history.settings.Table,
 	}
 	current, err := parseVersion(applied.Current)
 	if err != nil {
-		return Plan{}, err
+		return plan, err
 	}
 	found := false // whether a file has the database's version
 	for _, m := range history.Migrations {
+		status := statusOf(m, StatusPending, "")
 		if versionOf(m) > current {
 			plan.Pending = append(plan.Pending, m)
-			continue
+		} else {
+			plan.AlreadyApplied++
+			found = found || versionOf(m) == current
+			status = appliedGolangMigrate(&plan, m, c)
 		}
-		plan.AlreadyApplied++
-		found = found || versionOf(m) == current
+		if applied.Dirty && versionOf(m) == current {
+			status = statusOf(m, StatusFailed, "it began and did not end well: the tracking table says dirty")
+		}
+		plan.Migrations = append(plan.Migrations, status)
 	}
 	if current >= 0 && !found {
-		plan.Findings = append(plan.Findings, Finding{Kind: FindingMissing, Version: applied.Current, Message: fmt.Sprintf(
-			"the database is at version %s, and no file has it: golang-migrate itself would stop with \"no migration found for version %s\"; "+
-				"the branch is probably behind its base, so merge or rebase it", applied.Current, applied.Current)})
+		reason := fmt.Sprintf("the database is at version %s, and no file has it: golang-migrate itself would stop with \"no migration found for version %s\"; "+
+			"the branch is probably behind its base, so merge or rebase it", applied.Current, applied.Current)
+		plan.Findings = append(plan.Findings, Finding{Kind: FindingMissing, Version: applied.Current, Message: reason})
+		plan.Migrations = append(plan.Migrations, Status{Version: applied.Current, Status: StatusMissing, Reason: reason})
 	}
-	compareWithBase(&plan, history, base, current)
+	removedGolangMigrate(&plan, history, c, current)
+	if applied.Dirty {
+		plan.Pending = nil
+		return plan, dirtyError(applied)
+	}
 	for _, m := range plan.Pending {
 		if err := checkFile(m); err != nil {
-			return Plan{}, err
+			return plan, err
 		}
 	}
 	return plan, nil
 }
 
-// compareWithBase finds what a branch changes at or below the database's version, where the tool does not look.
-func compareWithBase(plan *Plan, history, base *History, current int64) {
-	if base == nil {
-		return
+// appliedGolangMigrate looks at a version at or below the database's, where the tool does not look. Whether it was ever
+// run only the base branch and what was recorded can tell: the tracking table has one number.
+func appliedGolangMigrate(plan *Plan, m Migration, c Comparison) Status {
+	was, inBase := c.Base.find(m.Version)
+	recorded, isRecorded := c.recordedSHA(m.Version)
+	switch {
+	case c.Base != nil && !inBase || c.Base == nil && c.Recorded != nil && !isRecorded:
+		reason := fmt.Sprintf("added with a version below %s, where the database already is: golang-migrate never runs it", c.State.Current)
+		plan.Skipped = append(plan.Skipped, Skipped{Version: m.Version, Name: m.Name, File: m.file(), Reason: reason})
+		plan.Findings = append(plan.Findings, Finding{Kind: FindingLate, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
+		return statusOf(m, StatusSkipped, reason)
+	case inBase && was.sha() != m.sha() || isRecorded && recorded != m.sha():
+		const reason = "edited after it was applied: golang-migrate does not run it again"
+		plan.Findings = append(plan.Findings, Finding{Kind: FindingEdited, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
+		return statusOf(m, StatusEdited, reason)
 	}
-	before := map[uint64]Migration{}
-	for _, m := range base.Migrations {
-		before[m.number] = m
-	}
-	for _, m := range history.Migrations {
-		if versionOf(m) > current {
-			break
+	return statusOf(m, StatusApplied, "")
+}
+
+// removedGolangMigrate finds what was applied and is not among the files any more.
+func removedGolangMigrate(plan *Plan, history *History, c Comparison, current int64) {
+	var before []Status
+	if c.Base != nil {
+		for _, m := range c.Base.Migrations {
+			if versionOf(m) <= current {
+				before = append(before, statusOf(m, StatusMissing, ""))
+			}
 		}
-		was, ok := before[m.number]
-		delete(before, m.number)
-		switch {
-		case !ok:
-			reason := fmt.Sprintf("added with a version below %d, where the database already is: golang-migrate never runs it", current)
-			plan.Skipped = append(plan.Skipped, Skipped{Version: m.Version, Name: m.Name, File: m.file(), Reason: reason})
-			plan.Findings = append(plan.Findings, Finding{Kind: FindingLate, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
-		case was.sha() != m.sha():
-			plan.Findings = append(plan.Findings, Finding{Kind: FindingEdited, Version: m.Version, File: m.file(), Message: m.file() +
-				" was edited after it was applied: golang-migrate does not run it again"})
+	} else {
+		for _, f := range c.Recorded {
+			if version, err := parseVersion(f.Version); err == nil && version <= current {
+				before = append(before, Status{Version: f.Version, File: f.Path, Status: StatusMissing})
+			}
 		}
 	}
-	for _, m := range base.Migrations {
-		if _, left := before[m.number]; left && versionOf(m) <= current {
-			plan.Findings = append(plan.Findings, Finding{Kind: FindingRemoved, Version: m.Version, File: m.file(), Message: m.file() +
-				" is applied and not in this branch: it was removed, or the branch is behind its base"})
+	for _, s := range before {
+		if history.has(s.Version) {
+			continue
+		}
+		s.Reason = "applied and not in this branch: it was removed, or the branch is behind its base"
+		plan.Findings = append(plan.Findings, Finding{Kind: FindingRemoved, Version: s.Version, File: s.File, Message: s.File + " is " + s.Reason})
+		s.File = ""
+		if s.Version != plan.From || !slices.ContainsFunc(plan.Migrations, func(o Status) bool { return o.Version == s.Version }) {
+			plan.Migrations = append(plan.Migrations, s)
 		}
 	}
 }
@@ -190,30 +212,5 @@ func checkFile(m Migration) error {
 	if m.Up == nil {
 		return nil
 	}
-	if i := bytes.IndexByte(m.Up.Content, 0); i >= 0 {
-		return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s: the file has a NUL byte at offset %d", m.Up.Path, i).
-			WithHint("save the file as UTF-8 text")
-	}
-	text := string(m.Up.Content)
-	for _, s := range sqlsplit.Split(text, true) {
-		switch {
-		case s.CopyIn:
-			line, _ := lineColumn(text, s.First)
-			return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s:%d: COPY … FROM STDIN cannot be in a migration", m.Up.Path, line).
-				WithHint("golang-migrate sends the file to the server as it is, and the server would wait for rows that never come: use INSERT")
-		case s.Backslash >= 0:
-			line, _ := lineColumn(text, s.Backslash)
-			return mayfly.Errorf(mayfly.CodeMigrationInvalid, "%s:%d: %q is a command of psql, not SQL", m.Up.Path, line, firstWord(text[s.Backslash:])).
-				WithHint("golang-migrate sends the file to the server as it is: write what the command stands for in SQL")
-		}
-	}
-	return nil
-}
-
-// firstWord cuts a psql command out of the text, for the message.
-func firstWord(text string) string {
-	if end := strings.IndexFunc(text, unicode.IsSpace); end >= 0 {
-		text = text[:end]
-	}
-	return excerpt(text, 20)
+	return checkText(GolangMigrate, m.Up.Path, string(m.Up.Content))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
-	"github.com/mayflydb/mayfly/internal/sqlsplit"
 )
 
 const (
@@ -25,11 +23,6 @@ const (
 	golangMigrateLockWait = 15 * time.Second
 	// golangMigrateLockSalt is advisoryLockIDSalt of the tool.
 	golangMigrateLockSalt uint32 = 1486364155
-	// lockPoll is how often the lock is tried. A session that waits in pg_advisory_lock instead would hold a snapshot,
-	// which CREATE INDEX CONCURRENTLY in the session that has the lock waits for.
-	lockPoll = 50 * time.Millisecond
-	// recordTimeout bounds what is still done after the context ended.
-	recordTimeout = 30 * time.Second
 )
 
 // trackingTable is where the tool writes the version.
@@ -145,15 +138,12 @@ func golangMigrateLockIDs(table trackingTable, databases ...string) []int64 {
 
 // golangMigrateRun is one Apply.
 type golangMigrateRun struct {
-	conn   *pgx.Conn
-	table  trackingTable
-	plan   Plan
-	opts   ApplyOptions
-	report *Report
+	*run
+	table trackingTable
 }
 
 func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error {
-	run := &golangMigrateRun{conn: conn, plan: plan, opts: opts, report: report}
+	run := &golangMigrateRun{run: newRun(conn, plan, opts, report)}
 	var err error
 	if run.table, err = findTrackingTable(ctx, conn, plan.table); err != nil {
 		return err
@@ -171,21 +161,11 @@ func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts 
 	}
 	report.DatabaseBytesBefore = run.size(ctx)
 	for i, m := range plan.Pending {
-		if err := run.migration(ctx, i, m); err != nil {
+		if err := run.migration(ctx, i, m, run.steps); err != nil {
 			return err
 		}
 	}
 	report.DatabaseBytesAfter = run.size(ctx)
-	return nil
-}
-
-func (r *golangMigrateRun) setTimeouts(ctx context.Context) error {
-	for name, limit := range map[string]time.Duration{"statement_timeout": r.opts.StatementTimeout, "lock_timeout": r.opts.LockTimeout} {
-		value := strconv.FormatInt(min(max(0, limit.Milliseconds()), math.MaxInt32), 10)
-		if _, err := r.conn.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, false)`, pgx.QueryExecModeExec, name, value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
 	return nil
 }
 
@@ -207,36 +187,13 @@ func (r *golangMigrateRun) lock(ctx context.Context) (unlock func(), err error) 
 	}
 	deadline := r.opts.Now().Add(golangMigrateLockWait)
 	for _, id := range golangMigrateLockIDs(r.table, append([]string{database}, r.opts.DatabaseNames...)...) {
-		if err := r.lockOne(ctx, id, deadline); err != nil {
+		if err := r.tryLock(ctx, GolangMigrate, id, deadline); err != nil {
 			unlock()
 			return nil, err
 		}
 		held = append(held, id)
 	}
 	return unlock, nil
-}
-
-func (r *golangMigrateRun) lockOne(ctx context.Context, id int64, deadline time.Time) error {
-	poll := time.NewTicker(lockPoll)
-	defer poll.Stop()
-	for {
-		var got bool
-		if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, pgx.QueryExecModeExec, id).Scan(&got); err != nil {
-			return fmt.Errorf("take golang-migrate's lock: %w", err)
-		}
-		if got {
-			return nil
-		}
-		if r.opts.Now().After(deadline) {
-			return mayfly.Errorf(mayfly.CodeConflict, "another run of golang-migrate holds the migration lock of this preview").
-				WithHint("wait until it has ended, then try again")
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-poll.C:
-		}
-	}
 }
 
 // prepare makes the tracking table if there is none, and checks that the database is still as planned.
@@ -269,32 +226,6 @@ func (r *golangMigrateRun) prepare(ctx context.Context) error {
 	return nil
 }
 
-// migration brings the database to the next version: dirty, execute, clean (Migrate.runMigrations of the tool).
-func (r *golangMigrateRun) migration(ctx context.Context, index int, m Migration) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	step := Step{Version: m.Version, Name: m.Name, File: m.file(), SHA: m.sha(), Index: index + 1, Total: len(r.plan.Pending)}
-	r.opts.Progress(step)
-	start := r.opts.Now()
-	result, failure := r.steps(ctx, m)
-	step.Done, step.Statements, step.RowsAffected = true, result.statements, result.rows
-	step.DurationMS = milliseconds(r.opts.Now().Sub(start))
-	if failure != nil {
-		step.Error = failure.String()
-	}
-	r.report.Applied = append(r.report.Applied, step)
-	r.report.Pending = r.report.Pending[1:]
-	r.report.Failure = failure
-	r.opts.Progress(step)
-	if failure == nil {
-		r.report.ToVersion = m.Version
-		return nil
-	}
-	r.report.DatabaseBytesAfter = r.size(ctx)
-	return &mayfly.Error{Code: mayfly.CodeMigrationFailed, Message: failure.String(), Hint: failure.Hint, Err: result.err}
-}
-
 func (r *golangMigrateRun) steps(ctx context.Context, m Migration) (outcome, *Failure) {
 	if err := r.setVersion(ctx, m, true); err != nil {
 		return outcome{err: err}, r.failure(m, "the tracking table could not be written: ", err)
@@ -303,7 +234,7 @@ func (r *golangMigrateRun) steps(ctx context.Context, m Migration) (outcome, *Fa
 	var result outcome
 	if m.Up != nil && strings.TrimSpace(string(m.Up.Content)) != "" {
 		var failure *Failure
-		if result, failure = r.file(ctx, m); failure != nil {
+		if result, failure = r.file(ctx, m, wholeScript(string(m.Up.Content), false)); failure != nil {
 			return result, failure
 		}
 	}
@@ -318,61 +249,6 @@ func (r *golangMigrateRun) steps(ctx context.Context, m Migration) (outcome, *Fa
 	return result, nil
 }
 
-// file executes one up file.
-func (r *golangMigrateRun) file(ctx context.Context, m Migration) (outcome, *Failure) {
-	text := string(m.Up.Content)
-	// What decides how the server reads the text is what was set before it.
-	pieces := sqlsplit.Counted(sqlsplit.Split(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
-	bytePositions := inBytes(r.conn.PgConn())
-	result := execute(ctx, r.conn, text)
-	if result.err != nil {
-		failure := r.failure(m, "", result.err)
-		failure.locate(text, pieces, result.statements, bytePositions)
-		r.settle(context.WithoutCancel(ctx))
-		return result, failure
-	}
-	if status := r.conn.PgConn().TxStatus(); status != 'I' {
-		result.err = errors.New("the migration ends inside a transaction that it began: its changes were rolled back")
-		r.settle(context.WithoutCancel(ctx))
-		failure := r.failure(m, "", result.err)
-		failure.Hint = "add the COMMIT that belongs to the BEGIN, or leave both out: a file runs as one transaction anyway"
-		return result, failure
-	}
-	return result, nil
-}
-
-// settle leaves a transaction that a migration began, so that the session can be used again.
-func (r *golangMigrateRun) settle(ctx context.Context) {
-	if r.conn.IsClosed() || r.conn.PgConn().TxStatus() == 'I' {
-		return
-	}
-	bounded, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	_, _ = r.conn.Exec(bounded, `ROLLBACK`, pgx.QueryExecModeSimpleProtocol) // the session ends soon in any case
-}
-
-func (r *golangMigrateRun) failure(m Migration, prefix string, err error) *Failure {
-	failure := &Failure{File: m.file(), Version: m.Version}
-	pgErr := asPgError(err)
-	switch {
-	case pgErr != nil:
-		failure.fill(pgErr)
-		if prefix != "" { // our own query: its position means nothing in the file
-			failure.Position = 0
-		}
-		if failure.Hint == "" {
-			failure.Hint = ownHint(pgErr, r.opts)
-		}
-	case r.conn.IsClosed():
-		failure.Message = "the connection to the preview broke"
-		failure.Hint = "the server crashed or ran out of memory; the preview's log says which"
-	default:
-		failure.Message = err.Error()
-	}
-	failure.Message = prefix + failure.Message
-	return failure
-}
-
 // setVersion is Postgres.SetVersion of the tool's driver.
 func (r *golangMigrateRun) setVersion(ctx context.Context, m Migration, dirty bool) error {
 	return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error {
@@ -382,16 +258,4 @@ func (r *golangMigrateRun) setVersion(ctx context.Context, m Migration, dirty bo
 		_, err := tx.Exec(ctx, `INSERT INTO `+r.table.quoted()+` (version, dirty) VALUES ($1, $2)`, pgx.QueryExecModeExec, versionOf(m), dirty)
 		return err
 	})
-}
-
-// size is pg_database_size, or 0 if it cannot be had: it is not worth failing for.
-func (r *golangMigrateRun) size(ctx context.Context) int64 {
-	var bytes int64
-	if r.conn.IsClosed() {
-		return 0
-	}
-	if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size(pg_catalog.current_database())`, pgx.QueryExecModeExec).Scan(&bytes); err != nil {
-		return 0
-	}
-	return bytes
 }

@@ -28,9 +28,23 @@ type Migration struct {
 	// Up is the file that brings the database to this version; nil for a version that has only a down file, which
 	// golang-migrate records as applied without doing anything.
 	Up *File
+	// Checksum is what the tool itself would store for the migration, in the form in which State.Applied has it; "" for
+	// tools that store none.
+	Checksum string
+	// NoTransaction is true if the tool runs the migration outside of a transaction because the file says so.
+	NoTransaction bool
+	// Repeatable is true for a migration that runs again whenever its checksum changes. It has no place in the order of
+	// versions, and Version is a name that identifies it.
+	Repeatable bool
 
 	number uint64 // Version as golang-migrate orders it
 	down   *File
+	// identity takes the place of the blob id of Up for tools with several migrations in one file.
+	identity string
+	// duplicateOf is the file that has the same version and came first.
+	duplicateOf string
+	// refused is why the tool would not accept the file. It counts only when the migration is pending.
+	refused error
 }
 
 // file names the migration for people: the path of its up file, or of its down file if that is all there is.
@@ -46,7 +60,10 @@ func (m Migration) file() string {
 
 // sha identifies what applying the migration does.
 func (m Migration) sha() string {
-	if m.Up == nil {
+	switch {
+	case m.identity != "":
+		return m.identity
+	case m.Up == nil:
 		return ""
 	}
 	return m.Up.SHA
@@ -63,6 +80,9 @@ const (
 	FindingLate    FindingKind = "late"    // added below the database's version: the tool never runs it
 	FindingEdited  FindingKind = "edited"  // changed after it was applied: the tool never runs it again
 	FindingRemoved FindingKind = "removed" // applied, and in the base branch but not in this one
+
+	FindingOutOfOrder FindingKind = "out_of_order" // pending below a version that is applied: the tool runs it all the same
+	FindingDuplicate  FindingKind = "duplicate"    // two migrations have the same version
 )
 
 // Finding is something about the migrations directory that the developer should know, and that stops nothing.
@@ -88,8 +108,11 @@ type History struct {
 type AppliedFile struct {
 	Version string `json:"version"`
 	Path    string `json:"path"`
-	// SHA is the git blob id of the up file, "" if there is none.
+	// SHA is the git blob id of the up file, "" if there is none. Tools with several migrations in one file have the hash
+	// of the one migration here.
 	SHA string `json:"sha"`
+	// Repeatable is Migration.Repeatable.
+	Repeatable bool `json:"repeatable,omitempty"`
 }
 
 // Files lists the whole history, to be stored with the preview it was applied to and given to ExtendsApplied when the
@@ -97,7 +120,7 @@ type AppliedFile struct {
 func (h *History) Files() []AppliedFile {
 	files := make([]AppliedFile, len(h.Migrations))
 	for i, m := range h.Migrations {
-		files[i] = AppliedFile{Version: m.Version, Path: m.file(), SHA: m.sha()}
+		files[i] = AppliedFile{Version: m.Version, Path: m.file(), SHA: m.sha(), Repeatable: m.Repeatable}
 	}
 	return files
 }
@@ -120,22 +143,35 @@ func (h *History) Fingerprint() string {
 // A preview on which a migration failed must be rebuilt in any case.
 func (h *History) ExtendsApplied(previous []AppliedFile) (extends bool, reason string) {
 	now := make(map[string]Migration, len(h.Migrations))
+	var ordered []Migration
 	for _, m := range h.Migrations {
 		now[m.Version] = m
+		if !m.Repeatable {
+			ordered = append(ordered, m)
+		}
 	}
 	known := make(map[string]bool, len(previous))
+	var before []AppliedFile
 	for _, p := range previous {
 		known[p.Version] = true
 		m, ok := now[p.Version]
 		switch {
 		case !ok:
 			return false, p.Path + " was removed or renumbered after it was applied"
+		case m.Repeatable != p.Repeatable:
+			return false, m.file() + " became another kind of migration after it was applied"
+		case m.Repeatable: // the tool runs it again when it was edited, wherever it stands
+			continue
 		case m.sha() != p.SHA:
 			return false, m.file() + " was edited after it was applied"
 		}
+		before = append(before, p)
 	}
-	for i, p := range previous {
-		switch m := h.Migrations[i]; {
+	if len(ordered) < len(before) { // only if a version was there twice
+		return false, "the versions of the applied migrations are no longer the same"
+	}
+	for i, p := range before {
+		switch m := ordered[i]; {
 		case m.Version == p.Version:
 		case known[m.Version]:
 			return false, m.file() + " was moved in the order of migrations after it was applied"

@@ -2,6 +2,7 @@ package migrations
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/golang-migrate/migrate/v4"
@@ -58,7 +59,7 @@ func TestToolFindsNothingToDoAfterUs(t *testing.T) {
 			if version != wantVersion || dirty != wantDirty || err != nil || wantErr != nil {
 				t.Errorf("the version after us: %d, %t, %v; after the real tool: %d, %t, %v", version, dirty, err, wantVersion, wantDirty, wantErr)
 			}
-			if ours, theirs := schemaOf(t, b), schemaOf(t, other); ours != theirs {
+			if ours, theirs := schemaOf(t, b), schemaOf(t, other); !reflect.DeepEqual(ours, theirs) {
 				t.Errorf("the schema after us:\n%s\nafter the real tool:\n%s", ours, theirs)
 			}
 			if len(report.Applied) == 0 || len(report.Pending) != 0 || report.Dirty {
@@ -123,7 +124,7 @@ func TestFailureLeavesWhatTheToolLeaves(t *testing.T) {
 			if err := other.tool(t, "", list).Up(); err == nil {
 				t.Fatal("the real tool did not fail")
 			}
-			if ours, theirs := schemaOf(t, b), schemaOf(t, other); ours != theirs {
+			if ours, theirs := schemaOf(t, b), schemaOf(t, other); !reflect.DeepEqual(ours, theirs) {
 				t.Errorf("the schema after us:\n%s\nafter the real tool:\n%s", ours, theirs)
 			}
 			// Not asked through the tool: after an error in a transaction it cannot give back its lock, and waits for itself.
@@ -136,7 +137,7 @@ func TestFailureLeavesWhatTheToolLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			ours.Table, theirs.Table = "", "" // named after the role
-			if ours != theirs {
+			if !reflect.DeepEqual(ours, theirs) {
 				t.Errorf("the tracking table after us: %+v, after the real tool: %+v", ours, theirs)
 			}
 		})

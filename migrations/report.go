@@ -132,6 +132,13 @@ func (f *Failure) locate(text string, pieces []sqlsplit.Statement, completed int
 	}
 }
 
+// atLast locates a failure that has no place of its own at the last statement of a part of a file.
+func (f *Failure) atLast(text string, part span) {
+	pieces := sqlsplit.Counted(sqlsplit.Split(text[part.begin:part.end], true))
+	f.locate(text[part.begin:part.end], pieces, len(pieces), false)
+	f.shift(text[:part.begin])
+}
+
 // fill copies what PostgreSQL said.
 func (f *Failure) fill(e *pgconn.PgError) {
 	f.SQLState, f.Message, f.Detail, f.Hint, f.Where, f.Position = e.Code, e.Message, e.Detail, e.Hint, e.Where, int(e.Position)

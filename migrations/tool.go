@@ -2,14 +2,32 @@ package migrations
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
 )
 
-// GolangMigrate is the name of the one tool there is, as in MigrationSettings.Tool.
-const GolangMigrate = "golang-migrate"
+// The tools that are applied natively, as in MigrationSettings.Tool.
+const (
+	GolangMigrate = "golang-migrate"
+	Goose         = "goose"
+	Dbmate        = "dbmate"
+	Flyway        = "flyway"
+	Prisma        = "prisma"
+	Drizzle       = "drizzle"
+	SQLx          = "sqlx"
+	Diesel        = "diesel"
+	Supabase      = "supabase"
+	Atlas         = "atlas"
+	Liquibase     = "liquibase"
+	Sqitch        = "sqitch"
+	// PlainSQL is numbered SQL files without a tool.
+	PlainSQL = "sql"
+	// Auto finds the tool out from the files and the tracking table (Detect).
+	Auto = "auto"
+)
 
 // tool is one migration tool's way of naming files, keeping track, ordering and executing. An implementation holds no
 // state: what it needs later it puts into the History and the Plan.
@@ -18,22 +36,39 @@ type tool interface {
 	parse(settings mayfly.MigrationSettings, files []File) (*History, error)
 	// readState reads the tracking table without changing anything.
 	readState(ctx context.Context, conn *pgx.Conn, settings mayfly.MigrationSettings) (State, error)
-	// plan is pure. base may be nil.
-	plan(history, base *History, applied State) (Plan, error)
+	// plan is pure. With an error it returns what is known all the same.
+	plan(history *History, c Comparison) (Plan, error)
 	// apply executes a plan that has something pending, filling in the report as it goes.
 	apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error
 }
 
+// Tools lists the names of the tools that are applied natively.
+func Tools() []string {
+	return []string{GolangMigrate, Goose, Dbmate, Flyway, Prisma, Drizzle, SQLx, Diesel, Supabase, Atlas, Liquibase, Sqitch, PlainSQL}
+}
+
+// native returns the implementation of a tool by its name, or nil.
+func native(name string) tool {
+	switch name {
+	case "":
+		return noTool{}
+	case GolangMigrate:
+		return golangMigrate{}
+	}
+	return nil
+}
+
 // toolFor finds the implementation for the settings.
 func toolFor(settings mayfly.MigrationSettings) (tool, error) {
-	switch settings.Tool {
-	case "":
-		return noTool{}, nil
-	case GolangMigrate:
-		return golangMigrate{}, nil
+	if impl := native(settings.Tool); impl != nil {
+		return impl, nil
+	}
+	if settings.Tool == Auto {
+		return nil, mayfly.Errorf(mayfly.CodeMigrationInvalid, "the migration tool has not been found out yet").
+			WithHint("set migrations.tool")
 	}
 	return nil, mayfly.Errorf(mayfly.CodeMigrationInvalid, "migration tool %q is not known", settings.Tool).
-		WithHint("set migrations.tool to %s, or leave it out for a project without migrations", GolangMigrate)
+		WithHint("set migrations.tool to one of %s, or leave migrations.path out for a project without migrations", strings.Join(Tools(), ", "))
 }
 
 // Parse finds the migrations among the files of one commit. files may hold any files of the repository: those that are
@@ -71,6 +106,6 @@ func (noTool) readState(context.Context, *pgx.Conn, mayfly.MigrationSettings) (S
 	return State{}, nil
 }
 
-func (noTool) plan(_, _ *History, _ State) (Plan, error) { return Plan{impl: noTool{}}, nil }
+func (noTool) plan(*History, Comparison) (Plan, error) { return Plan{impl: noTool{}}, nil }
 
 func (noTool) apply(context.Context, *pgx.Conn, Plan, ApplyOptions, *Report) error { return nil }
