@@ -28,14 +28,21 @@ type catalogMask struct {
 	refused  []Finding // what stops the build
 }
 
-func newCatalogMask(rules sanitize.CatalogRules, key []byte) *catalogMask {
-	return &catalogMask{rules: rules, shaper: newShaper(key), find: findPersonal, used: map[string]bool{}, masked: map[int]bool{}}
+func newCatalogMask(rules sanitize.CatalogRules, key []byte) (*catalogMask, error) {
+	f, err := newFinder()
+	if err != nil {
+		return nil, err
+	}
+	return &catalogMask{rules: rules, shaper: newShaper(key), find: f.find, used: map[string]bool{}, masked: map[int]bool{}}, nil
 }
 
 // maskCatalog rewrites what will be restored, or says what the rules have to decide. Comments are put aside: they are
 // restored after the rows.
 func (r *run) maskCatalog() error {
-	m := newCatalogMask(r.req.Rules.Catalog(), r.req.Key)
+	m, err := newCatalogMask(r.req.Rules.Catalog(), r.req.Key)
+	if err != nil {
+		return err
+	}
 	r.catalogMask = m
 	if m.rules.Comments == sanitize.CatalogDrop {
 		r.chosen.preData = m.withoutComments(r.chosen.preData)

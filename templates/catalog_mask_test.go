@@ -49,12 +49,18 @@ func TestDefinitions(t *testing.T) {
 		{"a string in two parts", "DEFAULT", "SET DEFAULT 'jane.roe'\n'@corp-one.com'", "SET DEFAULT 'ROW'", ""},
 		{"a connection", "DEFAULT", "SET DEFAULT 'host=db password=hunter2-x user=x'", "SET DEFAULT 'host=db password=" + shaper.made("a password", "hunter2-x") + " user=x'", ""},
 		{"a parameter", "DEFAULT", "SET DEFAULT 'SELECT 1 WHERE user = $1 AND password = $2'", "SET DEFAULT 'SELECT 1 WHERE user = $1 AND password = $2'", ""},
+		{"what is nobody's", "VIEW", "SELECT '2024-01-02 10:11:12', '10.0.0.1', 'a@example.com', 'FOO-1234', '%s@%s', 9223372036854775807, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 3.14159265358979",
+			"SELECT '2024-01-02 10:11:12', '10.0.0.1', 'a@example.com', 'FOO-1234', '%s@%s', 9223372036854775807, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 3.14159265358979", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			sql, want := strings.ReplaceAll(c.sql, "JANE", jane), strings.ReplaceAll(c.want, "ROW", row)
-			d := &definition{kind: c.kind, find: findPersonal, made: shaper.made}
+			f, err := newFinder()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := &definition{kind: c.kind, find: f.find, made: shaper.made}
 			got := d.rewrite(sql)
 			if c.stuck != "" {
 				if !slices.ContainsFunc(d.stuck, func(s string) bool { return strings.HasSuffix(s, " in "+c.stuck) }) {
@@ -93,9 +99,9 @@ func TestCatalogRulesDecide(t *testing.T) {
 	}
 	const allow = ", allow: [{object: type public.e, reason: r}"
 	cases := []struct{ name, rules, codes, message string }{
-		{"by default", "{}", "comment_masked literal_masked value_in_definition", "type public.e: its definition holds an email address in an enum label"},
+		{"by default", "{}", "comment_masked literal_masked value_in_definition", "type public.e: its definition holds email addresses in an enum label"},
 		{"allowed", "{literals: mask" + allow + "]}", "comment_masked literal_masked", ""},
-		{"refused", "{literals: refuse" + allow + "]}", "comment_masked value_in_definition", "view public.v: its definition holds an email address"},
+		{"refused", "{literals: refuse" + allow + "]}", "comment_masked value_in_definition", "view public.v: its definition holds email addresses"},
 		{"kept", "{literals: keep, comments: keep}", "", ""},
 		{"an allowance for nothing", "{literals: keep" + allow + "]}", "comment_masked", "s.yaml:2:35: nothing is recognised in type public.e"},
 		{"another allowance for nothing", "{literals: mask" + allow + ", {object: view public.w, reason: r}]}", "comment_masked literal_masked", "nothing is recognised in view public.w"},
@@ -107,7 +113,10 @@ func TestCatalogRulesDecide(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := newCatalogMask(rules.Catalog(), testKey())
+			m, err := newCatalogMask(rules.Catalog(), testKey())
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, e := range entries() {
 				m.entry(&e)
 				if m.masked[e.ID] == strings.Contains(e.Definition, "jane") {
@@ -126,5 +135,36 @@ func TestCatalogRulesDecide(t *testing.T) {
 				t.Errorf("the verdict is %v (%s); want %q", err, mayfly.ErrorHint(err), c.message)
 			}
 		})
+	}
+}
+
+// TestRecognisedInDefinitions plants one of each kind in a comment.
+func TestRecognisedInDefinitions(t *testing.T) {
+	t.Parallel()
+	for what, text := range map[string]string{
+		"email addresses":       "Jane.Roe+x@corp-one.com",
+		"JSON web tokens":       "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+		"API keys":              "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+		"URLs with credentials": "postgres://reader:s3cr3t-word@db.corp-one.com:5432/shop",
+		"private keys":          "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49\n-----END EC PRIVATE KEY-----",
+		"payment card numbers":  "4111 1111 1111 1111",
+		"IBANs":                 "DE89 3704 0044 0532 0130 00",
+		"phone numbers":         "+49 30 90182 4567",
+		"passwords":             "host=db.internal user=reader password=s3cr3t-word",
+	} {
+		f, err := newFinder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &definition{kind: "COMMENT", find: f.find, made: newShaper(testKey()).made}
+		got := d.rewrite("COMMENT ON TABLE t IS 'see " + text + " for more'")
+		if !slices.Contains(d.masked, what) {
+			t.Errorf("%s: recognised are %q in %s", what, d.masked, got)
+		}
+		for _, word := range []string{"Roe", "corp", "eyJzdWI", "16C7", "s3cr3t", "MHcCAQ", "1111", "0532", "90182"} {
+			if strings.Contains(got, word) {
+				t.Errorf("%s: %q is left in %s", what, word, got)
+			}
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // passage is a part of a text in which something was recognised that a template must not have.
 type passage struct {
 	begin, end int
-	what       string // "an email address"
+	what       string // "email addresses"
 }
 
 // definition rewrites the SQL that makes one object. It changes the contents of string literals and comments, and
@@ -24,7 +24,7 @@ type definition struct {
 	// made returns what takes the place of a passage.
 	made func(what, text string) string
 
-	masked, stuck []string // what was found: "an email address", "an email address in an enum label"
+	masked, stuck []string // what was found: "email addresses", "an email address in an enum label"
 }
 
 // rewrite returns the SQL without what was found in it.
