@@ -235,9 +235,21 @@ func (p *proving) describeFile(name string) string {
 	return ""
 }
 
-// searchFiles searches the stopped cluster's files for the sample of originals. The volume is read in a container and
-// searched here: originals go into no file, no argument and no environment.
+// searchFiles searches the stopped cluster's files for the sample of originals. A volume that is a directory of this host
+// is read here, any other one in a container that sends its files; it is searched here in any case, as originals go into no
+// file, no argument and no environment.
 func (r *run) searchFiles(ctx context.Context) error {
+	if local, ok := r.volumes.(interface{ Path(id string) (string, error) }); ok {
+		path, err := local.Path(r.id)
+		if err != nil {
+			return fmt.Errorf("find the template's files: %w", err)
+		}
+		path = filepath.Join(path, strings.TrimPrefix(driver.DataDir, driver.VolumeMount))
+		if err := r.proof.scanner.Directory(ctx, path, r.workers, r.proof.describeFile); err != nil {
+			return fmt.Errorf("search the template's files: %w", err)
+		}
+		return r.judge()
+	}
 	out, in := io.Pipe()
 	done := make(chan error, 1)
 	go func() {

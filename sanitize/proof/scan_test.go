@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -230,8 +232,15 @@ func TestFilesAreSearched(t *testing.T) {
 		content := bytes.Repeat([]byte{0, 'e', 'x', 'a', 'm', 'p', 'l', 'e', '@'}, 400_000)
 		copy(content[filePart-10+at:], planted)
 		s := NewScanner(o)
-		archive := tarOf(t, map[string][]byte{"base/5/16384": content, "pg_wal/1": []byte("clean"), "base/5/16385.1": []byte("x" + values[3])})
-		if err := s.Files(archive, func(path string) string { return strings.Replace(path, "base/5/16385.1", "index public.i", 1) }); err != nil {
+		files := map[string][]byte{"base/5/16384": content, "pg_wal/1": []byte("clean"), "base/5/16385.1": []byte("x" + values[3])}
+		describe := func(path string) string { return strings.Replace(path, "base/5/16385.1", "index public.i", 1) }
+		var err error
+		if at%2 == 0 {
+			err = s.Files(tarOf(t, files), describe)
+		} else {
+			err = s.Directory(t.Context(), directoryOf(t, files), 2, describe)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		out, err := s.Outcome(nil)
@@ -245,6 +254,22 @@ func TestFilesAreSearched(t *testing.T) {
 			t.Errorf("%+v; want 3 files and 20 patterns", out.Files)
 		}
 	}
+}
+
+// directoryOf also has a link that leads to a file elsewhere, which is none of the cluster's.
+func directoryOf(t *testing.T, files map[string][]byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "base", "link")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func tarOf(t *testing.T, files map[string][]byte) *bytes.Buffer {
