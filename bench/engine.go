@@ -69,7 +69,7 @@ func engineMasker() (*sanitize.TableMasker, error) {
 // engineColumns are the masked columns and twelve others.
 func engineColumns(email, note string) []sanitize.Column {
 	columns := []sanitize.Column{{Name: "id", Type: "bigint", NotNull: true, PrimaryKey: true, Unique: true}}
-	for _, name := range []string{email, "first_name", "last_name", "phone", "street", "city", note, "token"} {
+	for _, name := range []string{email, "first_name", "last_name", "phone", "street", "city", note, "reference"} {
 		columns = append(columns, sanitize.Column{Name: name, Type: "text"})
 	}
 	for i := range 11 {

@@ -22,12 +22,12 @@ const (
 
 const createShop = `
 CREATE TABLE customers (
-	id bigint NOT NULL, email text NOT NULL, first_name text, last_name text, phone text, street text, city text, note text, token text,
+	id bigint NOT NULL, email text NOT NULL, first_name text, last_name text, phone text, street text, city text, note text, reference text,
 	country text, language text, currency text, status text, plan text, score integer, balance numeric(12, 2), newsletter boolean,
 	created_at timestamptz, updated_at timestamptz, seen_at timestamptz);
 CREATE TABLE orders (
 	id bigint NOT NULL, customer_id bigint NOT NULL, contact_email text, first_name text, last_name text, phone text, street text, city text,
-	comment text, token text, status text, total numeric(12, 2), tax numeric(12, 2), currency text, items integer, channel text, warehouse text,
+	comment text, reference text, status text, total numeric(12, 2), tax numeric(12, 2), currency text, items integer, channel text, warehouse text,
 	placed_at timestamptz, paid_at timestamptz, sent_at timestamptz);
 CREATE TABLE events (id bigint NOT NULL, customer_id bigint NOT NULL, kind smallint, value integer, at timestamptz);
 CREATE TABLE documents (id bigint NOT NULL, customer_id bigint NOT NULL, data jsonb, created_at timestamptz);
@@ -126,7 +126,7 @@ tables:
       street: street_address
       city: city
       note: redact
-      token: token
+      reference: token
   public.orders:
     columns:
       contact_email: {mask: email, domain: customer_email}
@@ -136,7 +136,7 @@ tables:
       street: street_address
       city: city
       comment: redact
-      token: token
+      reference: token
 ` + keepShop
 
 // keepRules take everything as it is.

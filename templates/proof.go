@@ -239,7 +239,9 @@ func (p *proving) describeFile(name string) string {
 // is read here, any other one in a container that sends its files; it is searched here in any case, as originals go into no
 // file, no argument and no environment.
 func (r *run) searchFiles(ctx context.Context) error {
-	if local, ok := r.volumes.(interface{ Path(id string) (string, error) }); ok {
+	if local, ok := r.volumes.(interface {
+		Path(id string) (string, error)
+	}); ok {
 		path, err := local.Path(r.id)
 		if err != nil {
 			return fmt.Errorf("find the template's files: %w", err)
