@@ -57,6 +57,7 @@ func docsExamples() []struct{ spec, typ, value string } {
 		{"number", "integer", "48213"},
 		{"number", "numeric(12,2)", "-48.20"},
 		{"date_shift", "timestamp with time zone", "2024-02-29 10:11:12+00"},
+		{"scrub", "text", "Jane Roe (jane@corp.example) paid with 4111 1111 1111 1111"},
 		{"{mask: json, paths: {$.email: email}}", "jsonb", `{"email": "jane@corp.example", "age": 33}`},
 	}
 }

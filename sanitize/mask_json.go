@@ -74,7 +74,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 // bindJSONLeaf fits a transformer to a value inside a document: a text without limits, or a number.
 func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	k := findKind(s.mask)
-	inner := &target{path: t.path, column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text"}
+	inner := &target{path: t.path, part: "the value", column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text", limits: t.limits}
 	inner.limit = t.limits.of(s, 0)
 	switch s.mask {
 	case "json":
@@ -87,8 +87,12 @@ func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	if !k.accepts(inner.family) {
 		return jsonLeaf{}, &refusal{s.mask + " does not work inside json", "use another transformer"}
 	}
+	own := key
+	if !k.master {
+		own = deriveKey(key, s.mask, s.domainOrDefault())
+	}
 	// A path maps like a column of the same domain.
-	b, err := k.bind(&s.args, inner, deriveKey(key, s.mask, s.domainOrDefault()))
+	b, err := k.bind(&s.args, inner, own)
 	if err != nil {
 		return jsonLeaf{}, err
 	}

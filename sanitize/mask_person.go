@@ -116,7 +116,7 @@ func hostname(s []byte) bool {
 	return dots > 0 && s[0] != '.' && s[len(s)-1] != '.'
 }
 
-func appendLower(dst []byte, s string) []byte {
+func appendLower[T string | []byte](dst []byte, s T) []byte {
 	for i := range len(s) {
 		c := s[i]
 		if 'A' <= c && c <= 'Z' {

@@ -15,6 +15,8 @@ type rowReader interface {
 	columns() []string
 	// value returns the original value of the i-th of columns, unescaped.
 	value(i int) (value []byte, null bool)
+	// transformer returns the name of the transformer of the i-th of columns.
+	transformer(i int) string
 	// masked returns what the i-th of columns becomes, unescaped: only for bindings with results. A column that is kept
 	// gives its value.
 	masked(i int) (value []byte, null bool)
@@ -124,6 +126,7 @@ type columnReader struct {
 	row   *rowMasker
 	reads []int
 	names []string
+	masks []string // their transformers
 }
 
 func newRowMasker(t *TableMasker) *rowMasker {
@@ -135,11 +138,14 @@ func (r *rowMasker) reader(t *TableMasker, at int) rowReader {
 	c := &columnReader{row: r, reads: r.plan.reads[at]}
 	for _, i := range c.reads {
 		c.names = append(c.names, t.columns[i].Column)
+		c.masks = append(c.masks, t.columns[i].Transformer)
 	}
 	return c
 }
 
 func (c *columnReader) columns() []string { return c.names }
+
+func (c *columnReader) transformer(i int) string { return c.masks[i] }
 
 func (c *columnReader) value(i int) (value []byte, null bool) {
 	cell := &c.row.cells[c.reads[i]]

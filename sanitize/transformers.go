@@ -139,7 +139,7 @@ func catalogue() []kind {
 	kinds = append(kinds, inetKind(), numberKind(), noiseKind(), bucketKind(), dateShiftKind(), dateTruncKind(), birthDateKind())
 	kinds = append(kinds, fpeKind(), cardKind(), ibanKind(), nationalIDKind(), uuidKind(), macKind())
 	kinds = append(kinds, geoJitterKind(), passwordKind(), templateKind(), resampleKind(), shuffleKind())
-	return append(kinds, jsonKind(), compositeKind(), hstoreKind(), enumLabelKind())
+	return append(kinds, scrubKind(), jsonKind(), compositeKind(), hstoreKind(), enumLabelKind())
 }
 
 // findKind returns the transformer of that name, or nil.

@@ -152,6 +152,8 @@ func transformerCases() []transformerCase {
 		{`{mask: json, paths: {"$.n": noise, "$.b": {mask: bucket, width: 10}, "$.d": birth_date, "$.lat": {mask: geo_jitter, part: latitude}, "$.card": card}}`, of("jsonb"), []string{
 			`{"n": 100, "b": 1.25e3, "d": "1984-02-29", "lat": 52.52, "card": "4111111111111111"}`, `{"n": "100", "b": "x", "d": 5, "lat": "no", "card": 4111111111111111}`,
 		}},
+		{"scrub", text, []string{`Call +44 20 7946 0018\nor jane@corp.example, card 4111 1111 1111 1111`, "nothing in it", "", `\N`}},
+		{"{mask: scrub, only: email, else: redact_words}", short(60), []string{"Zoë is jane@corp.example", "born 12/03/1985"}},
 		{"json", of("jsonb"), []string{
 			`{"name": "Zo\\u00eb", "n": 12.5, "ok": true, "none": null, "jane@corp.example": {"a": ["x y"]}, "": ""}`,
 			`"text"`, "7", "[]", "{}", "not json", `{"a": 1} x`, `{"a": "\\ud83d\\ude00\\n"}`, `\N`,
