@@ -391,7 +391,7 @@ func TestWeAndTheToolExcludeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Now()
-	impatient := ApplyOptions{Now: func() time.Time { at = at.Add(golangMigrateLockWait); return at }}
+	impatient := ApplyOptions{Now: func() time.Time { at = at.Add(lockWait); return at }}
 	if _, err := b.apply(t, settings(), list, impatient); mayfly.ErrorCode(err) != mayfly.CodeConflict {
 		t.Errorf("while the real tool holds the lock: %v, code %q; want conflict", err, mayfly.ErrorCode(err))
 	}

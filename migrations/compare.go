@@ -57,6 +57,10 @@ func (p *comparing) status(m Migration) Status {
 	}
 	a, ok := p.applied[m.Version]
 	switch {
+	case p.rules.trustBase && !p.c.State.Exists && p.c.Base.has(m.Version):
+		p.plan.AlreadyApplied++
+		p.plan.trusted = append(p.plan.trusted, m)
+		return statusOf(m, StatusApplied, "the base branch has it, and the database has no table that says otherwise")
 	case ok && a.Failed:
 		p.refuse("the tracking table %s says that %s began and did not end well", []any{p.c.State.Table, m.file()},
 			"if this is how the template came from production, repair production first and build a new template; if it failed on this preview, reset the preview")
@@ -144,7 +148,7 @@ func (p *comparing) missing() {
 			reason = "it began and did not end well, and no file has it"
 			p.refuse("the tracking table %s says that %s began and did not end well", []any{p.c.State.Table, a.Version},
 				"repair the database, or reset the preview")
-		} else if p.rules.refuseMissing {
+		} else if p.rules.refuseMissing && !p.c.Base.has(a.Version) { // a branch behind its base is fine once it is merged
 			p.refuse("version %s is applied, and no file has it: %s refuses to go on", []any{a.Version, p.plan.Tool},
 				"merge or rebase the branch; if the file was removed, bring it back")
 		}

@@ -19,8 +19,6 @@ import (
 const (
 	// golangMigrateTable is DefaultMigrationsTable of the tool.
 	golangMigrateTable = "schema_migrations"
-	// golangMigrateLockWait is DefaultLockTimeout of the tool.
-	golangMigrateLockWait = 15 * time.Second
 	// golangMigrateLockSalt is advisoryLockIDSalt of the tool.
 	golangMigrateLockSalt uint32 = 1486364155
 )
@@ -137,10 +135,7 @@ func golangMigrateLockIDs(table trackingTable, databases ...string) []int64 {
 }
 
 // golangMigrateRun is one Apply.
-type golangMigrateRun struct {
-	*run
-	table trackingTable
-}
+type golangMigrateRun struct{ *run }
 
 func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error {
 	run := &golangMigrateRun{run: newRun(conn, plan, opts, report)}
@@ -171,29 +166,11 @@ func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts 
 
 // lock takes the tool's advisory locks, so that the project's own tool and this run wait for each other.
 func (r *golangMigrateRun) lock(ctx context.Context) (unlock func(), err error) {
-	var database string
-	if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.current_database()::text`, pgx.QueryExecModeExec).Scan(&database); err != nil {
-		return nil, fmt.Errorf("look up the database's name: %w", err)
+	database, err := r.database(ctx)
+	if err != nil {
+		return nil, err
 	}
-	var held []int64
-	unlock = func() {
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
-		defer cancel()
-		r.settle(after)
-		for _, id := range held {
-			// One that fails is given back by the end of the session.
-			_, _ = r.conn.Exec(after, `SELECT pg_catalog.pg_advisory_unlock($1)`, pgx.QueryExecModeExec, id)
-		}
-	}
-	deadline := r.opts.Now().Add(golangMigrateLockWait)
-	for _, id := range golangMigrateLockIDs(r.table, append([]string{database}, r.opts.DatabaseNames...)...) {
-		if err := r.tryLock(ctx, GolangMigrate, id, deadline); err != nil {
-			unlock()
-			return nil, err
-		}
-		held = append(held, id)
-	}
-	return unlock, nil
+	return r.advisoryLock(ctx, GolangMigrate, golangMigrateLockIDs(r.table, append([]string{database}, r.opts.DatabaseNames...)...)...)
 }
 
 // prepare makes the tracking table if there is none, and checks that the database is still as planned.

@@ -63,6 +63,11 @@ func (h *History) order(compare func(a, b string) int) {
 		}
 		return compare(a.Version, b.Version)
 	})
+	h.markDuplicates()
+}
+
+// markDuplicates marks all but the first with the same version.
+func (h *History) markDuplicates() {
 	first := map[string]string{}
 	for i := range h.Migrations {
 		m := &h.Migrations[i]
@@ -93,7 +98,7 @@ func readApplied(
 	if err != nil {
 		return state, fmt.Errorf("look for the tracking table: %w", err)
 	}
-	if !state.Exists {
+	if !state.Exists || row == nil {
 		return state, nil
 	}
 	rows, err := conn.Query(ctx, query, pgx.QueryExecModeExec)

@@ -58,9 +58,10 @@ type Plan struct {
 	Skipped    []Skipped
 	Findings   []Finding
 
-	impl  tool
-	state State
-	table string // settings.Table
+	impl    tool
+	state   State
+	trusted []Migration // taken as applied although no table says so
+	table   string      // settings.Table
 }
 
 // To is the version that the database will be at if all goes well, "" for none.

@@ -19,6 +19,8 @@ const (
 	// lockPoll is how often an advisory lock is tried. A session that waits in pg_advisory_lock instead would hold a
 	// snapshot, which CREATE INDEX CONCURRENTLY in the session that has the lock waits for.
 	lockPoll = 50 * time.Millisecond
+	// lockWait is how long: DefaultLockTimeout of golang-migrate, taken for all tools.
+	lockWait = 15 * time.Second
 	// recordTimeout bounds what is still done after the context ended.
 	recordTimeout = 30 * time.Second
 )
@@ -29,6 +31,7 @@ type run struct {
 	plan   Plan
 	opts   ApplyOptions
 	report *Report
+	table  trackingTable // once the tool has found it
 }
 
 func newRun(conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) *run {
@@ -185,6 +188,47 @@ func (r *run) size(ctx context.Context) int64 {
 		return 0
 	}
 	return bytes
+}
+
+// find completes the name of the tracking table and reports whether it exists.
+func (r *run) find(ctx context.Context, standard string) (exists bool, err error) {
+	if r.table, err = findTable(ctx, r.conn, r.plan.table, standard); err != nil {
+		return false, err
+	}
+	state, err := readApplied(ctx, r.conn, r.table, "", nil)
+	return state.Exists, err
+}
+
+// advisoryLock takes locks of the session, in this order, and waits for them as golang-migrate does.
+func (r *run) advisoryLock(ctx context.Context, tool string, ids ...int64) (unlock func(), err error) {
+	var held []int64
+	unlock = func() {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+		defer cancel()
+		r.settle(after)
+		for _, id := range held {
+			// One that fails is given back by the end of the session.
+			_, _ = r.conn.Exec(after, `SELECT pg_catalog.pg_advisory_unlock($1)`, pgx.QueryExecModeExec, id)
+		}
+	}
+	deadline := r.opts.Now().Add(lockWait)
+	for _, id := range ids {
+		if err := r.tryLock(ctx, tool, id, deadline); err != nil {
+			unlock()
+			return nil, err
+		}
+		held = append(held, id)
+	}
+	return unlock, nil
+}
+
+// database is the name of the database.
+func (r *run) database(ctx context.Context) (string, error) {
+	var name string
+	if err := r.conn.QueryRow(ctx, `SELECT pg_catalog.current_database()::text`, pgx.QueryExecModeExec).Scan(&name); err != nil {
+		return "", fmt.Errorf("look up the database's name: %w", err)
+	}
+	return name, nil
 }
 
 // tryLock waits for an advisory lock of the session until the deadline.

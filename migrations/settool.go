@@ -70,6 +70,8 @@ type rules struct {
 	oneTransaction bool
 	// anyPosition: the tool looks each migration up by itself; there are no gaps.
 	anyPosition bool
+	// trustBase: without a tracking table, what the base branch has counts as applied.
+	trustBase bool
 	// gapHint is how to have an old migration applied all the same, for the hint.
 	gapHint string
 }

@@ -54,6 +54,18 @@ func native(name string) tool {
 		return noTool{}
 	case GolangMigrate:
 		return golangMigrate{}
+	case Goose:
+		return setTool{goose{}}
+	case Dbmate:
+		return setTool{dbmate{}}
+	case SQLx:
+		return setTool{sqlx{}}
+	case Diesel:
+		return setTool{diesel{}}
+	case Supabase:
+		return setTool{supabase{}}
+	case PlainSQL:
+		return setTool{plain{}}
 	}
 	return nil
 }
