@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -218,7 +219,35 @@ func (d *demo) runTemplate(ctx context.Context) error {
 		return err
 	}
 	d.screen.measured(fmt.Sprintf("template built, %d rows, %s", all[0].RowCount, mebibytes(all[0].SizeBytes)), took)
-	return nil
+	return d.showAttestation(ctx, all[0].ID)
+}
+
+// showAttestation checks the signature under what the build states about its own result.
+func (d *demo) showAttestation(ctx context.Context, template string) error {
+	verify := []string{"template", "verify", template, "-o", "json"}
+	d.screen.command(append([]string{"mayfly"}, verify...)...)
+	answer, err := d.ask(ctx, verify...)
+	if err != nil {
+		return err
+	}
+	var attested struct {
+		KeyID     string `json:"key_id"`
+		Statement struct {
+			Coverage []struct {
+				Masked *struct{} `json:"masked"`
+			} `json:"coverage"`
+		} `json:"statement"`
+	}
+	if err := json.Unmarshal([]byte(answer), &attested); err != nil {
+		return fmt.Errorf("read the attestation: %w", err)
+	}
+	masked := 0
+	for _, column := range attested.Statement.Coverage {
+		if column.Masked != nil {
+			masked++
+		}
+	}
+	return d.check(masked > 0, "signed by key %s: %d columns, %d of them masked, no original of these was found", attested.KeyID, len(attested.Statement.Coverage), masked)
 }
 
 // explain says how to use a demo that was kept.
