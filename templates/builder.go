@@ -115,6 +115,9 @@ func (b *Builder) Build(ctx context.Context, req BuildRequest) (*Result, error) 
 	if r.source != nil {
 		r.source.close()
 	}
+	if leaveErr := r.leaveSubset(); err == nil {
+		err = leaveErr
+	}
 	if leaveErr := r.leaveQuarantine(ctx); err == nil {
 		err = leaveErr
 	}
@@ -182,6 +185,9 @@ type run struct {
 	loads   []load
 	facts   *facts // nil for archives
 
+	selector *selector            // nil unless the rules choose rows
+	choices  map[relation]*choice // of the tables that some rows of are left out
+
 	quarantined *quarantine.Cluster // nil unless the source had to be restored
 
 	proof       proving
@@ -208,6 +214,7 @@ func (r *run) do(ctx context.Context) (err error) {
 		{PhaseFetch, r.fetchSource},
 		{PhaseConnect, r.connect},
 		{PhasePlan, r.planEarly},
+		{PhaseSubset, r.selectRows},
 		{PhaseInitialise, r.initialise},
 		{PhaseSchema, r.restoreSchema},
 		{PhaseLoad, r.load},
@@ -219,7 +226,7 @@ func (r *run) do(ctx context.Context) (err error) {
 		{PhaseScan, r.scan},
 		{PhaseFreeze, r.freeze},
 	} {
-		if isHookPhase(phase.name) && len(r.hooks[phase.name]) == 0 {
+		if isHookPhase(phase.name) && len(r.hooks[phase.name]) == 0 || phase.name == PhaseSubset && !r.req.Rules.SelectsRows() {
 			continue
 		}
 		if err := r.phase(ctx, phase.name, phase.run); err != nil {
@@ -331,11 +338,6 @@ func (r *run) bind(tables *catalog) (string, error) {
 	if r.plan, err = r.req.Rules.Plan(tables.maskingTables(), r.req.Key); err != nil {
 		return "", err
 	}
-	for _, t := range r.plan.Coverage() {
-		if t.Where != "" {
-			return "", mayfly.Errorf(mayfly.CodeInvalid, "table %s.%s: conditions for rows are not supported yet", t.Schema, t.Table).WithHint("take all rows, or rows: none")
-		}
-	}
 	r.report().Coverage = r.plan.Coverage()
 	return fmt.Sprintf("%d tables", len(tables.tables)), nil
 }
@@ -392,7 +394,7 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 		return "", err
 	}
 	defer restorer.close(ctx)
-	r.target.takeSettings(ctx, restorer.conn, r.toc)
+	r.target.takeSettings(ctx, restorer.conn, r.toc, r.catalogMask.find)
 	if err := restorer.preData(ctx, r.chosen.preData); err != nil {
 		return "", err
 	}
@@ -416,7 +418,7 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 	if err != nil {
 		return err
 	}
-	r.loads = r.readable(loads)
+	r.loads = r.chosenLoads(r.readable(loads))
 	r.findAll(findings)
 	if r.plan == nil {
 		if _, err = r.bind(r.tables); err != nil {
@@ -491,7 +493,7 @@ func (r *run) index(ctx context.Context) (string, error) {
 	if err := r.target.postData(ctx, r.toc, r.chosen.postData, r.workers); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d objects", len(r.chosen.postData)), nil
+	return fmt.Sprintf("%d objects", len(r.chosen.postData)), r.checkKeys()
 }
 
 func (r *run) refresh(ctx context.Context) (string, error) {

@@ -168,3 +168,26 @@ func TestRecognisedInDefinitions(t *testing.T) {
 		}
 	}
 }
+
+// TestJobsAndSettingsAreLeftOut: no image has pg_cron, but archives do.
+func TestJobsAndSettingsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	toc := &archive.Archive{Entries: []archive.Entry{
+		{ID: 1, Kind: "EXTENSION", Tag: "pg_cron", Section: archive.SectionPreData, Definition: "CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;"},
+		{ID: 2, Kind: "COMMENT", Tag: "EXTENSION pg_cron", Section: archive.SectionPreData, Definition: "COMMENT ON EXTENSION pg_cron IS 'x'", Dependencies: []int{1}},
+		{ID: 3, Kind: "TABLE DATA", Schema: "cron", Tag: "job", Section: archive.SectionData, Copy: "COPY cron.job (command) FROM stdin;", HasData: true, Dependencies: []int{1}},
+		{ID: 4, Kind: "POLICY", Schema: "cron", Tag: "job cron_job_policy", Section: archive.SectionPostData, Definition: "CREATE POLICY cron_job_policy ON cron.job", Dependencies: []int{1}},
+		{ID: 5, Kind: "SECURITY LABEL", Schema: "public", Tag: "TABLE t", Section: archive.SectionPreData, Definition: "SECURITY LABEL FOR x ON TABLE t IS 'secret'"},
+		{ID: 6, Kind: "DATABASE PROPERTIES", Tag: "shop", Section: archive.SectionPreData, Definition: "ALTER ROLE app IN DATABASE shop SET torture.secret TO 'secret';"},
+		{ID: 7, Kind: "SUBSCRIPTION", Tag: "fed", Section: archive.SectionPostData, Definition: "CREATE SUBSCRIPTION fed CONNECTION 'password=secret' PUBLICATION p"},
+		{ID: 8, Kind: "STATISTICS DATA", Schema: "public", Tag: "t", Section: archive.SectionData, Definition: "SELECT pg_restore_attribute_stats('most_common_vals', 'secret')"},
+	}}
+	chosen := choose(toc, mayfly.TemplatePolicy{})
+	for _, e := range slices.Concat(chosen.preData, chosen.postData) {
+		t.Errorf("%s %s would be restored", e.Kind, e.Tag)
+	}
+	loads, findings, err := (&archiveSource{toc: toc}).loads(&catalog{}, toc)
+	if err != nil || len(loads) > 0 || len(findings) != 1 || findings[0].Code != codeRowsWithoutTable {
+		t.Errorf("the rows of cron.job: %d loads, findings %+v, %v", len(loads), findings, err)
+	}
+}

@@ -192,7 +192,7 @@ func TestSettings(t *testing.T) {
 	toc := &archive.Archive{Entries: []archive.Entry{{Kind: "DATABASE PROPERTIES", Definition: "ALTER DATABASE shop SET role TO 'x';\n" +
 		"ALTER DATABASE shop SET session_preload_libraries TO 'x';\nALTER DATABASE shop SET \"app.secret\" TO 'x';\n"}}}
 	tg := &target{database: "shop"}
-	tg.takeSettings(t.Context(), nil, toc) // none may reach the server
+	tg.takeSettings(t.Context(), nil, toc, func(string) []passage { return nil }) // none may reach the server
 	if len(tg.findings) != 3 {
 		t.Errorf("findings are %+v; want all three settings", tg.findings)
 	}

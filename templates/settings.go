@@ -31,8 +31,8 @@ var (
 	literalList     = regexp.MustCompile(`^'(?:[^']|'')*'(?:, '(?:[^']|'')*')*$`)
 )
 
-// takeSettings carries over the settings of the source's database, as the owner.
-func (t *target) takeSettings(ctx context.Context, conn *pgx.Conn, toc *archive.Archive) {
+// takeSettings carries over the settings of the source's database, as the owner. find recognises what a template must not have.
+func (t *target) takeSettings(ctx context.Context, conn *pgx.Conn, toc *archive.Archive, find func(string) []passage) {
 	allowed := allowedSettings()
 	for i := range toc.Entries {
 		e := &toc.Entries[i]
@@ -47,6 +47,10 @@ func (t *target) takeSettings(ctx context.Context, conn *pgx.Conn, toc *archive.
 			name := unquoteIdentifier(m[1])
 			if !slices.Contains(allowed, strings.ToLower(name)) || !literalList.MatchString(m[2]) {
 				t.find(settingLeftOut(name, "only settings that are known to be harmless are taken over"))
+				continue
+			}
+			if len(find(m[2])) > 0 {
+				t.find(settingLeftOut(name, "its value looks personal or secret"))
 				continue
 			}
 			set := "ALTER DATABASE " + pgx.Identifier{t.database}.Sanitize() + " SET " + pgx.Identifier{name}.Sanitize() + " TO " + m[2]
