@@ -61,8 +61,8 @@ func TestBrokenArchives(t *testing.T) {
 		text string
 	}{
 		{"empty", nil, "empty"},
-		{"text", []byte("-- PostgreSQL database dump\nCREATE TABLE x ();\n" + strings.Repeat("x", 1000)), "plain SQL dump"},
-		{"gzip", append([]byte{0x1f, 0x8b, 8, 0}, whole...), "gzip file"},
+		{"half a script", []byte("--\n-- PostgreSQL database dump\n--\n\nSET lock_timeout = 0;\n\n--\n-- Name: x; Type: TABLE; Schema: public; Owner: x\n--\n\nCREATE TABLE public.x ();\n"), "truncated"},
+		{"gzip of nothing", append([]byte{0x1f, 0x8b, 8, 0}, whole...), "gzip compression cannot be undone"},
 		{"noise", []byte(strings.Repeat("noise", 1000)), "not a pg_dump archive"},
 		{"header only", whole[:20], "truncated"},
 		{"half a table of contents", whole[:1500], "truncated"},
@@ -86,7 +86,7 @@ func TestBrokenArchives(t *testing.T) {
 	})
 	t.Run("a directory", func(t *testing.T) {
 		t.Parallel()
-		b.refused(t.Context(), t, request(t, mayfly.Source{Archive: t.TempDir()}, peopleRules), mayfly.CodeSourceInvalid, "not a regular file")
+		b.refused(t.Context(), t, request(t, mayfly.Source{Archive: t.TempDir()}, peopleRules), mayfly.CodeSourceInvalid, "neither a dump nor a base backup")
 	})
 }
 
