@@ -74,12 +74,13 @@ type FindingKind string
 
 // The kinds of finding.
 const (
-	FindingIgnored FindingKind = "ignored" // a file in the directory that is not a migration
-	FindingEmpty   FindingKind = "empty"   // a version without an up file: recorded, nothing executed
-	FindingMissing FindingKind = "missing" // the database is at a version that no file has
-	FindingLate    FindingKind = "late"    // added below the database's version: the tool never runs it
-	FindingEdited  FindingKind = "edited"  // changed after it was applied: the tool never runs it again
-	FindingRemoved FindingKind = "removed" // applied, and in the base branch but not in this one
+	FindingIgnored  FindingKind = "ignored"  // a file in the directory that is not a migration
+	FindingEmpty    FindingKind = "empty"    // a version without an up file: recorded, nothing executed
+	FindingMissing  FindingKind = "missing"  // the database is at a version that no file has
+	FindingLate     FindingKind = "late"     // added below the database's version: the tool never runs it
+	FindingEdited   FindingKind = "edited"   // changed after it was applied: the tool never runs it again
+	FindingRemoved  FindingKind = "removed"  // applied, and in the base branch but not in this one
+	FindingPersonal FindingKind = "personal" // a migration adds a column that looks personal
 
 	FindingOutOfOrder FindingKind = "out_of_order" // pending below a version that is applied: the tool runs it all the same
 	FindingDuplicate  FindingKind = "duplicate"    // two migrations have the same version

@@ -142,6 +142,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if err != nil {
 		return err
 	}
+	before := s.personalColumns(ctx, conn)
 	var report *migrations.Report
 	applyErr := s.step(ctx, p, "migrate", fmt.Sprintf("%d pending", len(plan.Pending)), func(ctx context.Context) (string, error) {
 		limit := or(project.Migrations.Timeout, defaultMigrationTimeout)
@@ -165,6 +166,9 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	s.Checkpoint("migrated")
 	if ctx.Err() != nil {
 		return applyErr
+	}
+	if applyErr == nil {
+		s.findPersonal(ctx, p, report, before, s.personalColumns(ctx, conn))
 	}
 	return errors.Join(applyErr, s.storeReport(ctx, p, history, report))
 }

@@ -198,6 +198,7 @@ func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *mi
 		data.Note = waiting
 	}
 	data.Migrations = commentMigrations(report)
+	data.Warnings = commentWarnings(report)
 	data.Failure = commentFailure(p, report)
 	return data, nil
 }

@@ -69,6 +69,8 @@ type Options struct {
 	WatchDisk bool
 	// MigrationSlots is how many pull requests' migrations may run at the same time; fewer than there are workers. 0 means 6.
 	MigrationSlots int
+	// LooksPersonal, if set, guesses from a column's name and type what personal data it holds; "" for none.
+	LooksPersonal func(column, typ string) (kind string)
 	// Checkpoint, if set, is called between any two steps of creation and deletion with the name of the step that comes.
 	// Tests use it to kill the process there.
 	Checkpoint func(step string)

@@ -27,6 +27,7 @@ import (
 	"github.com/mayflydb/mayfly/provisioner/cow"
 	"github.com/mayflydb/mayfly/provisioner/docker"
 	"github.com/mayflydb/mayfly/sanitize/proof"
+	"github.com/mayflydb/mayfly/sanitize/recognise"
 	"github.com/mayflydb/mayfly/templates"
 	"github.com/mayflydb/mayfly/webhooks"
 )
@@ -177,7 +178,8 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		Store: d.store, Watcher: d.watcher, Engine: d.engine, Volumes: d.pool, Projects: d.config, Sealer: keys.Sealer,
 		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews,
 		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint,
-		WatchDisk: d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
+		LooksPersonal: looksPersonal,
+		WatchDisk:     d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
 	}
 	if forgeClient != nil {
 		opts.Forge = forgeClient
@@ -201,6 +203,16 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		return err
 	}
 	return d.openAPI(keys, registry)
+}
+
+// looksPersonal is what the provisioner may know of sanitizing.
+func looksPersonal(column, typ string) string {
+	const sure = 0.75
+	kind, confidence := recognise.Column(column, typ)
+	if confidence < sure {
+		return ""
+	}
+	return kind
 }
 
 func (d *daemon) openForge() (*forge.Client, error) {

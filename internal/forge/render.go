@@ -24,6 +24,8 @@ type CommentData struct {
 	HeadSHA string
 	// Note is a sentence about what is special this time: "The database was made anew, because …".
 	Note string
+	// Warnings are sentences about what a reviewer should look at, one each.
+	Warnings []string
 
 	// TemplateVersion and TemplateReadyAt describe what it is a clone of; ClonedAt is when it was cloned.
 	TemplateVersion int
@@ -115,6 +117,7 @@ func render(d CommentData, show detail) string {
 		return b.String()
 	}
 	failure(&b, d, show)
+	warnings(&b, d.Warnings, show)
 	connect(&b, d)
 	migrations(&b, d.Migrations, show)
 	timeline(&b, d.Steps, show)
@@ -180,6 +183,19 @@ func template(d CommentData) string {
 		return text + ", just built"
 	default:
 		return text + ", " + duration(age) + " old"
+	}
+}
+
+func warnings(b *strings.Builder, list []string, show detail) {
+	for i, w := range list {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		if i >= show.rows {
+			fmt.Fprintf(b, "- ⚠️ and %d more\n", len(list)-i)
+			return
+		}
+		b.WriteString("- ⚠️ " + prose(w, show.text) + "\n")
 	}
 }
 

@@ -50,6 +50,7 @@ func comments() map[string]forge.CommentData {
 		{Name: "0007_index.up.sql", State: "applied", Took: 12345 * time.Millisecond},
 	}
 	ready.Note = "The database was made anew, because 0006_add_loyalty.up.sql was edited after it had been applied."
+	ready.Warnings = []string{"customers.phone_2 looks personal (phone): add a rule to sanitize.yaml before production has rows in it"}
 	ready.DashboardURL = "https://mayfly.example.com/previews/shop-pr-42"
 
 	suspended := base(forge.StateSuspended)
@@ -93,6 +94,7 @@ func hostile(n int) forge.CommentData {
 		Statement: "SELECT '```';\n````\n@acme/admins <b>\n" + text,
 	}
 	for range 3 * n {
+		d.Warnings = append(d.Warnings, text)
 		d.Steps = append(d.Steps, forge.CommentStep{Name: text, Detail: text, Took: time.Millisecond})
 		d.Migrations = append(d.Migrations, forge.CommentMigration{Name: text, State: "applied"}, forge.CommentMigration{Name: "a`b|c\\", State: "applied"})
 	}
