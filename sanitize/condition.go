@@ -48,7 +48,9 @@ func Calls(condition string) []Call {
 	return calls
 }
 
-func isQueryWord(word string) bool { return slices.Contains([]string{"select", "values", "table", "with"}, word) }
+func isQueryWord(word string) bool {
+	return slices.Contains([]string{"select", "values", "table", "with"}, word)
+}
 
 // conditionToken is a word, a quoted name, or something else. kind is 'w', 'q', or 'o', and 0 at the end.
 type conditionToken struct {
@@ -150,11 +152,20 @@ func (l *conditionLexer) word() (conditionToken, error) {
 	case word == "e" && strings.HasPrefix(l.rest, "'"):
 		return l.text(true)
 	}
-	kind := byte('w')
 	if word[0] >= '0' && word[0] <= '9' {
-		kind = 'o'
+		// Before PostgreSQL 15, what follows a number may begin a word, even one that is the prefix of a text.
+		if !isNumber(word) || strings.HasPrefix(l.rest, "'") {
+			return conditionToken{}, errors.New("it has something other than a space after a number")
+		}
+		return conditionToken{'o', word}, nil
 	}
-	return conditionToken{kind, word}, nil
+	return conditionToken{'w', word}, nil
+}
+
+// isNumber takes digits, with an exponent whose sign and digits may follow.
+func isNumber(word string) bool {
+	digits, exponent, _ := strings.Cut(word, "e")
+	return strings.Trim(digits+exponent, "0123456789") == ""
 }
 
 // text reads a string constant; one with escapes may have a quote after a backslash.
