@@ -1,8 +1,10 @@
 package templates
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +31,13 @@ func setSequences(ctx context.Context, conn *pgx.Conn, values []sequenceValue) e
 // verify counts the rows of every table in the template, compares them with what the source sent, and vacuums: with
 // hint bits, visibility maps and statistics in place a preview does not rewrite a page because somebody reads it.
 func (t *target) verify(ctx context.Context, tables []TableReport, workers int) error {
-	queue := make(chan int, len(tables))
+	order := make([]int, len(tables))
 	for i := range tables {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(tables[b].Bytes, tables[a].Bytes) }) // the largest first
+	queue := make(chan int, len(tables))
+	for _, i := range order {
 		queue <- i
 	}
 	close(queue)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 )
 
 // Verification is what was checked of a template before it was frozen.
@@ -28,9 +29,6 @@ type Verification struct {
 // verify compares the template with the source, checks it in itself, and makes it ready to be frozen.
 func (r *run) verify(ctx context.Context) (string, error) {
 	r.openScan()
-	if err := r.target.verify(ctx, r.report().Tables, r.workers); err != nil {
-		return "", err
-	}
 	conn, err := r.target.connect(ctx)
 	if err != nil {
 		return "", err
@@ -41,6 +39,17 @@ func (r *run) verify(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+	r.report().Verification = &Verification{}
+	// Side by side: one is busy with what the other one leaves idle.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.target.verify(groupCtx, r.report().Tables, r.workers) })
+	group.Go(func() (err error) {
+		r.report().Verification.Indexes, err = r.target.checkIndexes(groupCtx, admin, r.workers, r.clock)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return "", err
+	}
 	if err := r.inspect(ctx, conn, admin); err != nil {
 		return "", err
 	}
@@ -51,13 +60,9 @@ func (r *run) verify(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d rows counted, %d indexes checked", r.result.RowCount, r.report().Verification.Indexes.Checked), nil
 }
 
-// inspect makes the Verification.
+// inspect makes the rest of the Verification.
 func (r *run) inspect(ctx context.Context, conn, admin *pgx.Conn) (err error) {
-	v := &Verification{}
-	r.report().Verification = v
-	if v.Indexes, err = r.target.checkIndexes(ctx, admin, r.workers, r.clock); err != nil {
-		return err
-	}
+	v := r.report().Verification
 	if err := r.checkSequences(ctx, conn, v); err != nil {
 		return err
 	}
