@@ -281,7 +281,9 @@ func TestEachToolAppliesTheSecondHalf(t *testing.T) {
 	}
 }
 
-func (n notation) upFile(i int, s step) string { return n.settings().Path + "/" + n.files(n.version(i+1), s)[0] }
+func (n notation) upFile(i int, s step) string {
+	return n.settings().Path + "/" + n.files(n.version(i+1), s)[0]
+}
 
 // columns describes the tracking table.
 func (n notation) columns(t *testing.T, b *testBundle) string {
@@ -308,7 +310,7 @@ func TestFailureInTheMiddleOfEachTool(t *testing.T) {
 				t.Fatalf("error %v, failure %+v", err, f)
 			}
 			text := n.content(7, steps[7])
-			line, column := lineColumn(text, strings.Index(text, "COLUM ")+len("COLUM "))
+			line, column := lineColumn(text, strings.Index(text, "int;"))
 			if f.File != n.upFile(7, steps[7]) || f.Line != line || f.Column != column || f.SQLState != "42601" {
 				t.Errorf("failure in %s at %d:%d, %s; want %s at %d:%d", f.File, f.Line, f.Column, f.SQLState, n.upFile(7, steps[7]), line, column)
 			}
