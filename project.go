@@ -101,7 +101,7 @@ type PostgresSettings struct {
 
 // MigrationSettings say where a repository keeps its migrations and how they are applied.
 type MigrationSettings struct {
-	// Tool is "golang-migrate" or "" for no migrations.
+	// Tool is one of migrations.Tools, "auto" to find it out from the files and the tracking table, or "" for no migrations.
 	Tool string
 	// Path is the directory in the repository, for example "db/migrations".
 	Path string
@@ -113,6 +113,11 @@ type MigrationSettings struct {
 	StatementTimeout time.Duration
 	// LockTimeout cuts a statement that waits for a lock. 0 means the server's default.
 	LockTimeout time.Duration
+	// AlwaysRebuild rebuilds a preview from its template for every new commit, also where the new migrations only extend
+	// the applied ones.
+	AlwaysRebuild bool
+	// Seed are SQL files or directories of the repository that are executed once, after the migrations.
+	Seed []string
 }
 
 // PreviewSettings limit what previews of a project may use.

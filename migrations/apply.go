@@ -28,6 +28,9 @@ type ApplyOptions struct {
 	DatabaseNames []string
 	// Progress, if set, is called when a migration begins and when it has ended.
 	Progress func(Step)
+	// Observer connects a second time, to see what a statement waits for. nil means as conn is connected, which sees the
+	// locks of all sessions, and what those of the same role do.
+	Observer func(ctx context.Context) (*pgx.Conn, error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -78,7 +81,7 @@ func newReport(plan Plan) *Report {
 	report := &Report{
 		Tool: plan.Tool, FromVersion: plan.From, ToVersion: plan.From, AlreadyApplied: plan.AlreadyApplied,
 		Applied: []Step{}, Skipped: append([]Skipped{}, plan.Skipped...), Pending: []Remaining{},
-		Findings: append([]Finding{}, plan.Findings...),
+		Findings: append([]Finding{}, plan.Findings...), Migrations: plan.Migrations,
 	}
 	for _, m := range plan.Pending {
 		report.Pending = append(report.Pending, Remaining{Version: m.Version, Name: m.Name, File: m.file()})

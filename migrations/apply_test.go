@@ -98,7 +98,10 @@ func TestReport(t *testing.T) {
 	if report.DatabaseBytesBefore == 0 || report.DatabaseBytesAfter <= report.DatabaseBytesBefore {
 		t.Errorf("database of %d bytes before and %d after", report.DatabaseBytesBefore, report.DatabaseBytesAfter)
 	}
-	report.DatabaseBytesBefore, report.DatabaseBytesAfter = 1, 2
+	if len(report.Migrations) != 4 || report.Migrations[3].Status != StatusPending {
+		t.Errorf("status %+v", report.Migrations)
+	}
+	report.DatabaseBytesBefore, report.DatabaseBytesAfter, report.Migrations = 1, 2, nil
 	got, err := json.MarshalIndent(report, "", " ")
 	if err != nil {
 		t.Fatal(err)

@@ -138,6 +138,7 @@ type golangMigrateRun struct{ *run }
 
 func (golangMigrate) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error {
 	run := &golangMigrateRun{run: newRun(conn, plan, opts, report)}
+	defer run.watch.close(context.WithoutCancel(ctx))
 	var err error
 	if run.table, err = findTrackingTable(ctx, conn, plan.table); err != nil {
 		return err

@@ -27,9 +27,13 @@ type Report struct {
 	// Skipped are those that the tool will never run. Known only if the plan was made with the base branch's history.
 	Skipped []Skipped `json:"skipped"`
 	// Pending are those that were not reached.
-	Pending  []Remaining `json:"pending"`
-	Findings []Finding   `json:"findings"`
-	Failure  *Failure    `json:"failure"`
+	Pending []Remaining `json:"pending"`
+	// Migrations says where every migration stood before this run.
+	Migrations []Status `json:"migrations,omitempty"`
+	// Seeds are the seed files that were executed after the migrations.
+	Seeds    []Step    `json:"seeds,omitempty"`
+	Findings []Finding `json:"findings"`
+	Failure  *Failure  `json:"failure"`
 	// DurationMS is the time of the whole of Apply, in milliseconds.
 	DurationMS float64 `json:"duration_ms"`
 	// DatabaseBytesBefore and DatabaseBytesAfter are pg_database_size; 0 if not measured.
@@ -78,6 +82,8 @@ type Failure struct {
 	Hint      string `json:"hint,omitempty"`
 	// Where is PostgreSQL's context: the call stack of functions and triggers.
 	Where string `json:"where,omitempty"`
+	// Wait is what the statement waited for when it was cut off, if it did.
+	Wait *Wait `json:"wait,omitempty"`
 	// Position is PostgreSQL's own: the character in the file, from 1; 0 if it gave none.
 	Position int `json:"position,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/sqlsplit"
@@ -32,10 +33,11 @@ type run struct {
 	opts   ApplyOptions
 	report *Report
 	table  trackingTable // once the tool has found it
+	watch  *watcher
 }
 
 func newRun(conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) *run {
-	return &run{conn: conn, plan: plan, opts: opts, report: report}
+	return &run{conn: conn, plan: plan, opts: opts, report: report, watch: newWatcher(conn, opts)}
 }
 
 // migrate is how a tool brings the database to one version: it executes the file and records it. The outcome's err and the
@@ -101,15 +103,30 @@ func (r *run) query(ctx context.Context, m Migration, s script, q span) (outcome
 	// What decides how the server reads the text is what was set before it.
 	pieces := sqlsplit.Counted(sqlsplit.Split(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
 	bytePositions := inBytes(r.conn.PgConn())
+	stop := r.watch.during(ctx)
 	result := execute(ctx, r.conn, text)
+	wait := stop()
 	if result.err == nil {
 		return result, nil
 	}
 	failure := r.failure(m, "", result.err)
+	failure.waited(ctx, asPgError(result.err), wait)
 	failure.locate(text, pieces, result.statements, bytePositions)
 	failure.shift(s.text[:q.begin])
 	r.settle(context.WithoutCancel(ctx))
 	return result, failure
+}
+
+// waited adds what a statement waited for to a failure that comes from waiting.
+func (f *Failure) waited(ctx context.Context, e *pgconn.PgError, wait *Wait) {
+	if wait == nil || e == nil || ctx.Err() == nil && e.Code != "55P03" && e.Code != "57014" {
+		return
+	}
+	f.Wait = wait
+	if f.Hint != "" {
+		f.Hint += "; "
+	}
+	f.Hint += wait.String()
 }
 
 // shift moves a location in a part of a file to where it is in the whole of it.

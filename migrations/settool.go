@@ -98,6 +98,7 @@ func (t setTool) readState(ctx context.Context, conn *pgx.Conn, settings mayfly.
 
 func (t setTool) apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions, report *Report) error {
 	r := newRun(conn, plan, opts, report)
+	defer r.watch.close(context.WithoutCancel(ctx))
 	if err := r.setTimeouts(ctx); err != nil {
 		return err
 	}
@@ -234,6 +235,8 @@ func (r *run) prepareError(err error) error {
 
 // recordFunc is dialect.record.
 type recordFunc func(ctx context.Context, r *run, m Migration, took time.Duration) error
+
+func noRecord(context.Context, *run, Migration, time.Duration) error { return nil }
 
 // standard executes a file and records it: both in one transaction if the script says so, and else one after the other.
 func (r *run) standard(ctx context.Context, m Migration, s script, record recordFunc) (outcome, *Failure) {

@@ -1,0 +1,76 @@
+package migrations
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// A statement that is cut off while it waits for a lock says for whom.
+func TestFailureNamesWhoHeldTheLock(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{GolangMigrate, Diesel} {
+		t.Run(tool, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.asApplication(t, "CREATE TABLE orders (id int)")
+			holder := b.connect(t)
+			if _, err := holder.Exec(t.Context(), "SET application_name = 'worker 7'; BEGIN; SELECT count(*) FROM orders"); err != nil {
+				t.Fatal(err)
+			}
+			file := map[string]string{GolangMigrate: "1_x.up.sql", Diesel: "1_x/up.sql"}[tool]
+			for _, opts := range []ApplyOptions{{LockTimeout: 500 * time.Millisecond}, {StatementTimeout: 500 * time.Millisecond}} {
+				settings := mayfly.MigrationSettings{Tool: tool, Path: "m"}
+				report, err := b.apply(t, settings, []File{{Path: "m/" + file, Content: []byte("SELECT 1;\nALTER TABLE orders ADD COLUMN x int")}}, opts)
+				f := report.Failure
+				if f == nil || f.Wait == nil || f.Line != 2 {
+					t.Fatalf("error %v, failure %+v", err, f)
+				}
+				if w := f.Wait; w.Mode != "AccessExclusiveLock" || w.On != "public.orders" || len(w.Holders) != 1 {
+					t.Fatalf("wait %+v", w)
+				}
+				h := f.Wait.Holders[0]
+				if h.PID != int32(holder.PgConn().PID()) || h.Application != "worker 7" || h.Modes != "AccessShareLock" || h.State != "idle in transaction" || !strings.Contains(h.Statement, "count(*)") {
+					t.Errorf("holder %+v", h)
+				}
+				if want := `it waited for AccessExclusiveLock on public.orders, which the session of process`; !strings.Contains(mayfly.ErrorHint(err), want) || strings.Contains(f.Hint, "count(") {
+					t.Errorf("hint %q", f.Hint)
+				}
+				if tool == GolangMigrate {
+					b.asApplication(t, "DROP TABLE schema_migrations")
+				}
+			}
+		})
+	}
+}
+
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	list := []File{
+		{Path: "db/seed.sql", Content: []byte("CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2)")},
+		{Path: "db/more/2.sql", Content: []byte("INSERT INTO t VALUES (4);\nINSERT INTO nowhere VALUES (5)")},
+		{Path: "db/more/1.sql", Content: []byte("INSERT INTO t VALUES (3)")},
+		{Path: "db/more/README.md"},
+	}
+	seeds, err := Seeds(mayfly.MigrationSettings{Seed: []string{"/db/seed.sql", "db/more/"}}, list)
+	if err != nil || len(seeds) != 3 || seeds[1].Path != "db/more/1.sql" || seeds[1].SHA == "" {
+		t.Fatalf("seeds %+v, %v", seeds, err)
+	}
+	if _, err := Seeds(mayfly.MigrationSettings{Seed: []string{"db/nothing"}}, list); mayfly.ErrorCode(err) != mayfly.CodeMigrationInvalid {
+		t.Errorf("a seed that is not there gave %v", err)
+	}
+	report := &Report{}
+	err = ApplySeeds(t.Context(), b.connect(t), seeds, ApplyOptions{}, report)
+	if mayfly.ErrorCode(err) != mayfly.CodeMigrationFailed || report.Failure == nil || report.Failure.File != "db/more/2.sql" || report.Failure.Line != 2 {
+		t.Errorf("error %v, failure %+v", err, report.Failure)
+	}
+	if len(report.Seeds) != 3 || report.Seeds[0].RowsAffected != 2 || report.Seeds[2].Error == "" {
+		t.Errorf("report %+v", report.Seeds)
+	}
+	if got := one[int](t, b, "SELECT count(*)::int FROM t"); got != 3 {
+		t.Errorf("%d rows, want those of the seeds that did not fail: 3", got)
+	}
+}
