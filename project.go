@@ -99,14 +99,29 @@ type PostgresSettings struct {
 	Owner string
 }
 
+// MigrationToolAuto has the migration tool found out from the files of the repository and the tables of the template.
+const MigrationToolAuto = "auto"
+
+// MigrationTools lists the migration tools that Mayfly applies natively, by their names in the configuration.
+func MigrationTools() []string {
+	return []string{
+		"golang-migrate", "goose", "dbmate", "flyway", "prisma", "drizzle", "sqlx", "diesel", "supabase", "atlas", "liquibase", "sqitch", "sql",
+	}
+}
+
 // MigrationSettings say where a repository keeps its migrations and how they are applied.
 type MigrationSettings struct {
-	// Tool is one of migrations.Tools, "auto" to find it out from the files and the tracking table, or "" for no migrations.
+	// Tool is one of MigrationTools, MigrationToolAuto to find it out from the files and the tracking table, or "" for no migrations.
 	Tool string
 	// Path is the directory in the repository, for example "db/migrations".
 	Path string
 	// Table is the tracking table; "" means the tool's default.
 	Table string
+	// Placeholders are what Flyway replaces ${name} with in its scripts.
+	Placeholders map[string]string
+	// Contexts and Labels are what Liquibase runs with: the active contexts, and an expression of labels. Empty means everything.
+	Contexts []string
+	Labels   string
 	// Timeout bounds all pending migrations of one run together. 0 means an hour.
 	Timeout time.Duration
 	// StatementTimeout cuts a statement that hangs. 0 means the server's default.

@@ -26,7 +26,7 @@ const (
 	// PlainSQL is numbered SQL files without a tool.
 	PlainSQL = "sql"
 	// Auto finds the tool out from the files and the tracking table (Detect).
-	Auto = "auto"
+	Auto = mayfly.MigrationToolAuto
 )
 
 // tool is one migration tool's way of naming files, keeping track, ordering and executing. An implementation holds no
@@ -43,9 +43,7 @@ type tool interface {
 }
 
 // Tools lists the names of the tools that are applied natively.
-func Tools() []string {
-	return []string{GolangMigrate, Goose, Dbmate, Flyway, Prisma, Drizzle, SQLx, Diesel, Supabase, Atlas, Liquibase, Sqitch, PlainSQL}
-}
+func Tools() []string { return mayfly.MigrationTools() }
 
 // native returns the implementation of a tool by its name, or nil.
 func native(name string) tool {

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,12 +51,12 @@ func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
 	if p.PR == nil || project.Migrations.Tool == "" {
 		return s.ready(ctx, p)
 	}
-	history, err := s.history(ctx, p, project)
+	work, err := s.work(ctx, p, &project)
 	if err != nil {
 		return err
 	}
 	if p.ObservedSHA != "" {
-		if why, err := s.mustRebuild(ctx, p, history); err != nil || why != "" {
+		if why, err := s.mustRebuild(ctx, p, project, work.history); err != nil || why != "" {
 			return errors.Join(err, s.rebuildBecause(ctx, p, why))
 		}
 	}
@@ -62,7 +65,7 @@ func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
 		return err
 	}
 	s.Checkpoint("migrating")
-	if err := s.apply(ctx, p, project, history); err != nil {
+	if err := s.apply(ctx, p, project, work); err != nil {
 		return err
 	}
 	return s.ready(ctx, p)
@@ -84,29 +87,110 @@ func (s *Service) ready(ctx context.Context, p *mayfly.Preview) error {
 	return s.Store.Observe(ctx, p)
 }
 
-// history reads the migrations at the head of the pull request.
-func (s *Service) history(ctx context.Context, p *mayfly.Preview, project mayfly.Project) (*migrations.History, error) {
-	var history *migrations.History
+// work is what a pull request's head asks for.
+type work struct {
+	history *migrations.History
+	base    *migrations.History // of the base branch; nil if it cannot be had
+	seeds   []migrations.File
+}
+
+// work reads the migrations at the head of the pull request and at its base. If the tool is to be found out, it is found
+// out from them and from the preview's database, and put into the project.
+func (s *Service) work(ctx context.Context, p *mayfly.Preview, project *mayfly.Project) (work, error) {
+	var w work
 	err := s.step(ctx, p, "fetch migrations", "", func(ctx context.Context) (string, error) {
-		files, err := s.Forge.Files(ctx, p.PR.RepositoryID, p.PR.HeadSHA, project.Migrations.Path)
+		files, err := s.filesAt(ctx, p, p.PR.HeadSHA, project.Migrations.Path)
 		if err != nil {
 			return "", err
 		}
-		converted := make([]migrations.File, len(files))
-		for i, f := range files {
-			converted[i] = migrations.File{Path: f.Path, SHA: f.SHA, Content: f.Content}
+		how := ""
+		if project.Migrations.Tool == migrations.Auto {
+			if how, err = s.resolve(ctx, p, project, files); err != nil {
+				return "", err
+			}
 		}
-		history, err = migrations.Parse(project.Migrations, converted)
-		if err != nil {
+		if w.history, err = migrations.Parse(project.Migrations, files); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("%d at %.7s", len(history.Migrations), p.PR.HeadSHA), nil
+		w.base = s.baseHistory(ctx, p, *project)
+		if w.seeds, err = s.seeds(ctx, p, *project); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d at %.7s%s", len(w.history.Migrations), p.PR.HeadSHA, how), nil
 	})
-	return history, err
+	return w, err
+}
+
+func (s *Service) filesAt(ctx context.Context, p *mayfly.Preview, sha, dir string) ([]migrations.File, error) {
+	files, err := s.Forge.Files(ctx, p.PR.RepositoryID, sha, dir)
+	if err != nil {
+		return nil, err
+	}
+	converted := make([]migrations.File, len(files))
+	for i, f := range files {
+		converted[i] = migrations.File{Path: f.Path, SHA: f.SHA, Content: f.Content}
+	}
+	return converted, nil
+}
+
+// resolve finds out the project's migration tool.
+func (s *Service) resolve(ctx context.Context, p *mayfly.Preview, project *mayfly.Project, files []migrations.File) (how string, err error) {
+	conn, err := s.connectAsOwner(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	settings, found, err := migrations.Resolve(ctx, conn, project.Migrations, files)
+	if err != nil {
+		return "", err
+	}
+	project.Migrations = settings
+	return fmt.Sprintf("; %s: %s", or(found.Tool, "no tool"), found.Reason), nil
+}
+
+// baseHistory reads the migrations of the base branch. They make plainer what the pull request changes; without them it
+// works as well.
+func (s *Service) baseHistory(ctx context.Context, p *mayfly.Preview, project mayfly.Project) *migrations.History {
+	if p.PR.BaseSHA == "" {
+		return nil
+	}
+	files, err := s.filesAt(ctx, p, p.PR.BaseSHA, project.Migrations.Path)
+	if err == nil {
+		var base *migrations.History
+		if base, err = migrations.Parse(project.Migrations, files); err == nil {
+			return base
+		}
+	}
+	s.Logger.WarnContext(ctx, "cannot compare with the base branch's migrations", "preview", p.Name, "error", err)
+	return nil
+}
+
+// seeds reads the seed files, each path of which may lie anywhere in the repository. A preview that is not new has had them.
+func (s *Service) seeds(ctx context.Context, p *mayfly.Preview, project mayfly.Project) ([]migrations.File, error) {
+	if len(project.Migrations.Seed) == 0 || p.ObservedSHA != "" {
+		return nil, nil
+	}
+	var all []migrations.File
+	for _, seed := range project.Migrations.Seed {
+		dir := strings.Trim(seed, "/")
+		if strings.HasSuffix(dir, ".sql") {
+			dir = path.Dir(dir)
+		}
+		files, err := s.filesAt(ctx, p, p.PR.HeadSHA, dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, files...)
+	}
+	slices.SortFunc(all, func(a, b migrations.File) int { return strings.Compare(a.Path, b.Path) })
+	return migrations.Seeds(project.Migrations, slices.CompactFunc(all, func(a, b migrations.File) bool { return a.Path == b.Path }))
 }
 
 // mustRebuild says why the history cannot be applied on top of what the preview has; "" if it can.
-func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, history *migrations.History) (string, error) {
+func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, project mayfly.Project, history *migrations.History) (string, error) {
+	if project.Migrations.AlwaysRebuild && p.ObservedSHA != p.PR.HeadSHA {
+		return "migrations.always_rebuild is set", nil
+	}
 	if p.Failure != nil {
 		return "the run before failed: " + p.Failure.Message, nil
 	}
@@ -128,7 +212,7 @@ func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, history *m
 }
 
 // apply runs the pending migrations as the application's role and stores the report, also of a run that failed.
-func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.Project, history *migrations.History) error {
+func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.Project, work work) error {
 	conn, err := s.connectAsOwner(ctx, p)
 	if err != nil {
 		return err
@@ -138,7 +222,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if err != nil {
 		return err
 	}
-	plan, err := history.Pending(state)
+	plan, err := work.history.PendingSince(work.base, state)
 	if err != nil {
 		return err
 	}
@@ -148,11 +232,15 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 		limit := or(project.Migrations.Timeout, defaultMigrationTimeout)
 		limited, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		var err error
-		report, err = migrations.Apply(limited, conn, plan, migrations.ApplyOptions{
+		opts := migrations.ApplyOptions{
 			StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout,
 			DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
-		})
+		}
+		var err error
+		report, err = migrations.Apply(limited, conn, plan, opts)
+		if err == nil {
+			err = s.applySeeds(limited, p, work.seeds, opts, report)
+		}
 		done := len(report.Applied)
 		if done > 0 && report.Applied[done-1].Error != "" {
 			done-- // the last one is listed and failed
@@ -170,7 +258,20 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if applyErr == nil {
 		s.findPersonal(ctx, p, report, before, s.personalColumns(ctx, conn))
 	}
-	return errors.Join(applyErr, s.storeReport(ctx, p, history, report))
+	return errors.Join(applyErr, s.storeReport(ctx, p, work.history, report))
+}
+
+// applySeeds runs the seed files, in a session of their own: a migration may have changed anything in the other one.
+func (s *Service) applySeeds(ctx context.Context, p *mayfly.Preview, seeds []migrations.File, opts migrations.ApplyOptions, report *migrations.Report) error {
+	if len(seeds) == 0 {
+		return nil
+	}
+	conn, err := s.connectAsOwner(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return migrations.ApplySeeds(ctx, conn, seeds, opts, report)
 }
 
 // recordMigration puts one finished migration into the timeline.

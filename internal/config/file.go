@@ -99,15 +99,6 @@ type filePostgres struct {
 	Owner    string `yaml:"owner"`
 }
 
-type fileMigrations struct {
-	Tool             string   `yaml:"tool"`
-	Path             string   `yaml:"path"`
-	Table            string   `yaml:"table"`
-	Timeout          Duration `yaml:"timeout"`
-	StatementTimeout Duration `yaml:"statement_timeout"`
-	LockTimeout      Duration `yaml:"lock_timeout"`
-}
-
 type filePreviews struct {
 	TTL            Duration `yaml:"ttl"`
 	PullRequestTTL Duration `yaml:"pull_request_ttl"`
@@ -292,11 +283,9 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "postgres.owner %q is kept for superusers", p.Postgres.Owner).
 			WithHint("use the role that the application connects as")
 	}
-	if tool := p.Migrations.Tool; tool != "" && tool != "golang-migrate" {
-		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.tool %q is not known", tool).WithHint("golang-migrate is supported")
-	}
-	if p.Migrations.Tool != "" && p.Migrations.Path == "" {
-		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.path is missing").WithHint("the directory in the repository, such as db/migrations")
+	migrations, err := p.Migrations.resolve()
+	if err != nil {
+		return none, err
 	}
 	templates, err := p.Templates.resolve(dir)
 	if err != nil {
@@ -307,11 +296,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 		Postgres: mayfly.PostgresSettings{
 			Major: p.Postgres.Major, Image: p.Postgres.Image, Database: p.Postgres.Database, Owner: p.Postgres.Owner,
 		},
-		Migrations: mayfly.MigrationSettings{
-			Tool: p.Migrations.Tool, Path: strings.Trim(p.Migrations.Path, "/"), Table: p.Migrations.Table,
-			Timeout:          time.Duration(p.Migrations.Timeout),
-			StatementTimeout: time.Duration(p.Migrations.StatementTimeout), LockTimeout: time.Duration(p.Migrations.LockTimeout),
-		},
+		Migrations: migrations,
 		Previews: mayfly.PreviewSettings{
 			TTL: time.Duration(p.Previews.TTL), PullRequestTTL: time.Duration(p.Previews.PullRequestTTL),
 			IdleAfter: time.Duration(p.Previews.IdleAfter), MemoryBytes: int64(p.Previews.Memory), CPUs: p.Previews.CPUs,

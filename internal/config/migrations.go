@@ -1,0 +1,52 @@
+package config
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+type fileMigrations struct {
+	Tool             string   `yaml:"tool"`
+	Path             string   `yaml:"path"`
+	Table            string   `yaml:"table"`
+	Timeout          Duration `yaml:"timeout"`
+	StatementTimeout Duration `yaml:"statement_timeout"`
+	LockTimeout      Duration `yaml:"lock_timeout"`
+	AlwaysRebuild    bool     `yaml:"always_rebuild"`
+	Seed             []string `yaml:"seed"`
+}
+
+// resolve checks the migrations of a project. With a path and without a tool, the tool is found out.
+func (m *fileMigrations) resolve() (mayfly.MigrationSettings, error) {
+	var none mayfly.MigrationSettings
+	tool, dir := m.Tool, strings.Trim(m.Path, "/")
+	if tool == "" && m.Path != "" {
+		tool = mayfly.MigrationToolAuto
+	}
+	if tools := mayfly.MigrationTools(); tool != "" && tool != mayfly.MigrationToolAuto && !slices.Contains(tools, tool) {
+		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.tool %q is not known", tool).
+			WithHint("leave it out to have it found out, or use one of %s", strings.Join(tools, ", "))
+	}
+	if tool != "" && m.Path == "" {
+		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.path is missing").WithHint("the directory in the repository, such as db/migrations")
+	}
+	if tool == "" && len(m.Seed) > 0 {
+		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.seed needs migrations.path").
+			WithHint("seed files run after the migrations; a directory without migrations is fine")
+	}
+	for _, seed := range m.Seed {
+		if clean := path.Clean(strings.Trim(seed, "/")); seed == "" || clean == ".." || strings.HasPrefix(clean, "../") {
+			return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.seed: %q is not a path in a repository", seed).
+				WithHint("write it from the root of the repository, such as db/seeds")
+		}
+	}
+	return mayfly.MigrationSettings{
+		Tool: tool, Path: dir, Table: m.Table, Timeout: time.Duration(m.Timeout),
+		StatementTimeout: time.Duration(m.StatementTimeout), LockTimeout: time.Duration(m.LockTimeout),
+		AlwaysRebuild: m.AlwaysRebuild, Seed: m.Seed,
+	}, nil
+}
