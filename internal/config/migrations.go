@@ -18,6 +18,10 @@ type fileMigrations struct {
 	LockTimeout      Duration `yaml:"lock_timeout"`
 	AlwaysRebuild    bool     `yaml:"always_rebuild"`
 	Seed             []string `yaml:"seed"`
+
+	Placeholders map[string]string `yaml:"placeholders"`
+	Contexts     []string          `yaml:"contexts"`
+	Labels       string            `yaml:"labels"`
 }
 
 // resolve checks the migrations of a project. With a path and without a tool, the tool is found out.
@@ -47,6 +51,6 @@ func (m *fileMigrations) resolve() (mayfly.MigrationSettings, error) {
 	return mayfly.MigrationSettings{
 		Tool: tool, Path: dir, Table: m.Table, Timeout: time.Duration(m.Timeout),
 		StatementTimeout: time.Duration(m.StatementTimeout), LockTimeout: time.Duration(m.LockTimeout),
-		AlwaysRebuild: m.AlwaysRebuild, Seed: m.Seed,
+		AlwaysRebuild: m.AlwaysRebuild, Seed: m.Seed, Placeholders: m.Placeholders, Contexts: m.Contexts, Labels: m.Labels,
 	}, nil
 }
