@@ -20,7 +20,8 @@ import (
 // writer writes archives as pg_dump does, for the versions and compressions that the image at hand may not have.
 type writer struct {
 	bytes.Buffer
-	minor int
+	minor  int
+	format byte // formatCustom if 0
 }
 
 func (w *writer) int(n int) {
@@ -55,6 +56,11 @@ func testRows() string {
 // makeArchive returns an archive with one table and its data.
 func makeArchive(tb testing.TB, minor int, compression string, seekable bool) []byte {
 	tb.Helper()
+	return makeArchiveOf(tb, minor, compression, seekable, testRows())
+}
+
+func makeArchiveOf(tb testing.TB, minor int, compression string, seekable bool, rows string) []byte {
+	tb.Helper()
 	write := func(dataAt int) ([]byte, int) {
 		w := &writer{minor: minor}
 		w.header(compression)
@@ -68,7 +74,7 @@ func makeArchive(tb testing.TB, minor int, compression string, seekable bool) []
 		at := w.Len()
 		w.WriteByte(1)
 		w.int(11)
-		packed := pack(tb, compression, testRows()+copyEnd)
+		packed := pack(tb, compression, rows+copyEnd)
 		for chunk := range slices.Chunk(packed, 4096) {
 			w.int(len(chunk))
 			w.Write(chunk)
@@ -85,7 +91,7 @@ func makeArchive(tb testing.TB, minor int, compression string, seekable bool) []
 
 func (w *writer) header(compression string) {
 	w.WriteString("PGDMP")
-	w.Write([]byte{1, byte(w.minor), 0, 4, 8, 1})
+	w.Write([]byte{1, byte(w.minor), 0, 4, 8, max(w.format, formatCustom)})
 	if w.minor >= 15 {
 		w.WriteByte(byte(slices.Index([]string{"none", "gzip", "lz4", "zstd"}, compression)))
 	} else if compression == "none" {
@@ -134,7 +140,14 @@ func (w *writer) entry(id int, kind, tag string, section Section, definition, co
 		w.string(d)
 	}
 	w.int(-1)
-	w.offset(state, at)
+	switch {
+	case w.format <= formatCustom:
+		w.offset(state, at)
+	case state == 3:
+		w.string("")
+	default:
+		w.string("3001.dat")
+	}
 }
 
 func pack(tb testing.TB, compression, text string) []byte {
@@ -268,11 +281,14 @@ func TestParseCopy(t *testing.T) {
 	}
 }
 
+// fewRows keep the seeds small: a fuzzer is slow with large ones.
+const fewRows = "1\ta\n2\t\\N\n"
+
 // FuzzRead makes sure that no bytes crash the reader or make it run away.
 func FuzzRead(f *testing.F) {
 	for _, compression := range []string{"none", "gzip", "lz4", "zstd"} {
-		f.Add(makeArchive(f, 16, compression, true))
-		f.Add(makeArchive(f, 14, "gzip", false))
+		f.Add(makeArchiveOf(f, 16, compression, true, fewRows))
+		f.Add(makeArchiveOf(f, 14, "gzip", false, fewRows))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := readAll(data); err != nil && mayfly.ErrorCode(err) != mayfly.CodeSourceInvalid {

@@ -136,7 +136,7 @@ func detectHead(head []byte) Format {
 
 func isText(head []byte) bool {
 	for _, b := range head {
-		if b < ' ' && !bytes.ContainsRune([]byte("\t\n\r\f\v\b\x1b"), rune(b)) {
+		if b < ' ' && !strings.ContainsRune("\t\n\r\f\v\b\x1b", rune(b)) {
 			return false
 		}
 	}
@@ -232,22 +232,22 @@ func unavailable(err error) error {
 		WithHint("source.archive is a path on the machine that Mayfly runs on")
 }
 
-// needsRestore marks errors about sources that only a server can read.
-type needsRestore struct{ err *mayfly.Error }
+// restoreNeededError marks errors about sources that only a server can read.
+type restoreNeededError struct{ err *mayfly.Error }
 
-func (e *needsRestore) Error() string { return e.err.Error() }
-func (e *needsRestore) Unwrap() error { return e.err }
+func (e *restoreNeededError) Error() string { return e.err.Error() }
+func (e *restoreNeededError) Unwrap() error { return e.err }
 
 // NeedsRestore reports whether Open failed because the dump, though nothing need be wrong with it, can only be read by
 // restoring it into a server: INSERT statements instead of COPY data, rows loaded through a partitioned table, SQL that
 // pg_dump does not write.
 func NeedsRestore(err error) bool {
-	var e *needsRestore
+	var e *restoreNeededError
 	return errors.As(err, &e)
 }
 
 // restoreFirst is the error that NeedsRestore recognises.
 func restoreFirst(format string, args ...any) error {
-	return &needsRestore{mayfly.Errorf(mayfly.CodeSourceInvalid, "the dump cannot be read directly: %s", fmt.Sprintf(format, args...)).
+	return &restoreNeededError{mayfly.Errorf(mayfly.CodeSourceInvalid, "the dump cannot be read directly: %s", fmt.Sprintf(format, args...)).
 		WithHint("it has to be restored into a server first")}
 }

@@ -156,8 +156,8 @@ func isWordByte(c byte) bool { return isWordStart(c) || c == '$' || '0' <= c && 
 // rest reads while the bytes are of a kind.
 func (s *splitter) rest(of func(byte) bool) error {
 	for {
-		next, err := s.r.Peek(1)
-		if err != nil || !of(next[0]) {
+		next, _ := s.r.Peek(1) // what is wrong is said by the next read
+		if len(next) == 0 || !of(next[0]) {
 			return nil
 		}
 		if _, err := s.read(); err != nil {

@@ -76,7 +76,7 @@ func (s *packedStore) size() int64 {
 
 // measure reads to the end of the file, so that the decompressor has checked all of it, and keeps the size.
 func (s *packedStore) measure(ctx context.Context) error {
-	r, err := s.open(ctx, s.parkedAt())
+	r, err := s.reader(ctx, s.parkedAt())
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *packedStore) measure(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.length = r.(*packedReader).at.pos
+	s.length = r.at.pos
 	return nil
 }
 
@@ -100,6 +100,14 @@ func (s *packedStore) parkedAt() int64 {
 }
 
 func (s *packedStore) open(ctx context.Context, from int64) (io.ReadCloser, error) {
+	r, err := s.reader(ctx, from)
+	if err != nil {
+		return nil, err // and no reader: a nil pointer would be one
+	}
+	return r, nil
+}
+
+func (s *packedStore) reader(ctx context.Context, from int64) (*packedReader, error) {
 	at, err := s.cursor(from)
 	if err != nil {
 		return nil, err
