@@ -24,9 +24,9 @@ type Experience struct {
 	SourceBytes, SizeBytes int64
 }
 
-// sizedSource is implemented by sources that can tell how large they are. keep says whether a table's rows are wanted.
+// sizedSource is implemented by sources that can tell how large they are. share says which part of a table's rows is wanted.
 type sizedSource interface {
-	diskBytes(ctx context.Context, keep func(relation) bool) (sourceSize, error)
+	diskBytes(ctx context.Context, share func(relation) float64) (sourceSize, error)
 }
 
 // sourceSize is how large a source is, and what the template is expected to take unless experience says better.
@@ -78,13 +78,7 @@ func (r *run) sourceSize(ctx context.Context) (sourceSize, error) {
 	if !ok {
 		return sourceSize{}, nil
 	}
-	return sized.diskBytes(ctx, func(name relation) bool {
-		if r.plan == nil {
-			return true
-		}
-		masker := r.plan.Table(name.schema, name.name)
-		return masker == nil || masker.Rows()
-	})
+	return sized.diskBytes(ctx, r.share)
 }
 
 func gibibytes(n int64) string { return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30)) }
@@ -100,7 +94,7 @@ SELECT n.nspname, c.relname, pg_catalog.pg_relation_size(c.oid),
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND ` + userObject
 
-func (s *liveSource) diskBytes(ctx context.Context, keep func(relation) bool) (sourceSize, error) {
+func (s *liveSource) diskBytes(ctx context.Context, share func(relation) float64) (sourceSize, error) {
 	size := sourceSize{basis: "the sizes of the source's tables and indexes"}
 	rows, err := s.conn.Query(ctx, liveSizes)
 	if err != nil {
@@ -113,14 +107,11 @@ func (s *liveSource) diskBytes(ctx context.Context, keep func(relation) bool) (s
 		if err := rows.Scan(&name.schema, &name.name, &heap, &toast, &indexes, &live); err != nil {
 			return size, s.failed(ctx, "read the sizes of the source's tables", err)
 		}
-		if !keep(name) {
-			continue
-		}
 		if live > 0 && live < heap { // indexes are as bloated as their table
 			indexes = int64(float64(indexes) * float64(live) / float64(heap))
 			heap = live
 		}
-		size.source += heap + toast + indexes
+		size.source += int64(float64(heap+toast+indexes) * share(name))
 	}
 	if err := rows.Err(); err != nil {
 		return size, s.failed(ctx, "read the sizes of the source's tables", err)
@@ -141,13 +132,13 @@ func archiveFactor(compression string) float64 {
 	return 6
 }
 
-func (s *archiveSource) diskBytes(_ context.Context, keep func(relation) bool) (sourceSize, error) { //nolint:unparam // as sizedSource wants it
+func (s *archiveSource) diskBytes(_ context.Context, share func(relation) float64) (sourceSize, error) { //nolint:unparam // as sizedSource wants it
 	factor := archiveFactor(s.toc.Header.Compression)
 	size := sourceSize{basis: fmt.Sprintf("the size of the rows in the archive, times %g", factor)}
 	for i := range s.toc.Entries {
 		e := &s.toc.Entries[i]
-		if e.Kind == "TABLE DATA" && e.HasData && keep(archiveTable(e)) {
-			size.source += s.toc.DataBytes(e)
+		if e.Kind == "TABLE DATA" && e.HasData {
+			size.source += int64(float64(s.toc.DataBytes(e)) * share(archiveTable(e)))
 		}
 	}
 	size.template = int64(float64(size.source) * factor)

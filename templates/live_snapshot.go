@@ -57,6 +57,7 @@ func (o liveOptions) settings(version int, encoding string) string {
 	milliseconds := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	settings := "SET LOCAL statement_timeout = " + milliseconds(o.statementTimeout) + "; SET LOCAL lock_timeout = " + milliseconds(o.lockTimeout) + `;
 SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL row_security = off; SET LOCAL synchronize_seqscans = off;
+SET LOCAL standard_conforming_strings = on;
 SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres; SET LOCAL extra_float_digits = 3; SET LOCAL TimeZone = 'UTC';
 SET LOCAL bytea_output = hex; SET LOCAL client_encoding = ` + quoteLiteral(encoding) + ";"
 	if version >= 170000 {

@@ -14,6 +14,7 @@ const (
 	PhaseFetch        = "fetch"         // bring a dump here, verify its checksum
 	PhaseConnect      = "connect"       // reach the source, take the snapshot
 	PhasePlan         = "plan"          // bind the rules to the columns
+	PhaseSubset       = "subset"        // choose rows, if the rules say so
 	PhaseInitialise   = "initialise"    // volume, initdb, start
 	PhaseSchema       = "schema"        // roles, database, types, tables, functions, views
 	PhaseLoad         = "load"          // rows, masked in flight

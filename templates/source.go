@@ -57,6 +57,7 @@ type load struct {
 	table  *table
 	entry  *archive.Entry // archives only
 	weight int64          // towards the total of the progress
+	choice *choice        // nil for all rows; live sources only
 }
 
 // rowReader reads rows of a source. One goroutine uses it.

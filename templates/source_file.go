@@ -2,6 +2,7 @@ package templates
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,14 +20,14 @@ import (
 func (r *run) open(ctx context.Context) (source, error) {
 	s := r.req.Project.Source
 	opened, err := openSource(ctx, s, liveOptionsOf(s, r.workers, r.clock))
-	if err == nil {
+	if opened, err = r.needsServer(opened, err); err == nil {
 		if err := checkStreamed(s, opened.describe()); err != nil {
 			opened.close()
 			return nil, err
 		}
 		return opened, nil
 	}
-	if !archive.NeedsRestore(err) {
+	if !archive.NeedsRestore(err) && !errors.Is(err, errNeedsServer) {
 		return nil, err
 	}
 	why := err
@@ -39,6 +40,48 @@ func (r *run) open(ctx context.Context) (source, error) {
 	})
 	r.meter.enter(PhaseConnect)
 	return opened, err
+}
+
+// codeRestoredToSelect is the code of the finding about an archive that was restored for its rows to be chosen.
+const codeRestoredToSelect = "restored_to_select_rows"
+
+// errNeedsServer is why an archive that could be streamed is restored all the same.
+var errNeedsServer = errors.New("only a server can choose rows")
+
+// needsServer closes an archive from which rows have to be chosen: conditions are SQL, and rows are found again by where they are
+// in a table. It is restored in quarantine, whose files are destroyed: rows that are not chosen never are in the template's.
+func (r *run) needsServer(opened source, err error) (source, error) {
+	s, isArchive := opened.(*archiveSource)
+	if err != nil || !isArchive || !r.req.Rules.SelectsRows() {
+		return opened, err
+	}
+	if err := checkStreamed(r.req.Project.Source, s.describe()); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.close()
+	r.report().Findings = append(r.report().Findings, Finding{
+		Code: codeRestoredToSelect, Severity: SeverityInfo, Object: "source " + s.describe().Database,
+		Cause:  "the rules choose rows, and only a server can: the archive cannot be streamed as it is",
+		Done:   "restored in a quarantine without a network, read there, and destroyed",
+		Advice: "nothing; it takes the time and the space of a restore",
+	})
+	return nil, &serverNeeded{header: s.toc.Header}
+}
+
+// serverNeeded is errNeedsServer with what is known of the archive.
+type serverNeeded struct{ header archive.Header }
+
+func (e *serverNeeded) Error() string { return errNeedsServer.Error() }
+func (e *serverNeeded) Unwrap() error { return errNeedsServer }
+
+// headerOf returns the header of an archive that is restored because of an error.
+func headerOf(why error) (archive.Header, bool) {
+	var e *serverNeeded
+	if errors.As(why, &e) {
+		return e.header, true
+	}
+	return archive.HeaderOf(why)
 }
 
 // checkStreamed refuses settings that a source which is not restored could not honour.
@@ -134,7 +177,7 @@ func (r *run) restoreQuarantined(ctx context.Context, s mayfly.Source, format ar
 		return quarantine.RestoreScript(ctx, opts, major, encoding, open)
 	default:
 		major := 0
-		if header, found := archive.HeaderOf(why); found {
+		if header, found := headerOf(why); found {
 			major, report.Database, report.DumpVersion = header.ServerMajor(), header.Database, header.DumpVersion
 		}
 		return quarantine.RestoreArchive(ctx, opts, major, "", format, s.Archive)

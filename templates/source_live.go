@@ -283,6 +283,10 @@ func (r *liveReader) close() {
 // read copies a table out. The number of rows is the server's own: the command tag of COPY.
 func (r *liveReader) read(ctx context.Context, l *load, w io.Writer, advance func(int64)) (int64, error) {
 	sink := &meteredWriter{w: w, advance: advance}
+	if l.choice != nil {
+		defer sink.flush()
+		return r.readChosen(ctx, l, sink)
+	}
 	tag, err := r.conn.PgConn().CopyTo(ctx, sink, "COPY "+l.table.sql()+columnList(l.table.columns())+" TO STDOUT")
 	if sink.err != nil {
 		return 0, sink.err
