@@ -206,3 +206,18 @@ func (l *conditionLexer) quoted(quote byte, kind byte) (conditionToken, error) {
 	}
 	return conditionToken{}, errors.New("a quote is not closed")
 }
+
+// WhereOf returns the condition for the rows of a table that are taken, before there is a plan; "" for all rows.
+func (r *Rules) WhereOf(t *Table) string {
+	for _, name := range []string{tablePath(t), t.PartitionOf} {
+		for i := range r.tables {
+			if r.tables[i].name == name {
+				return r.tables[i].where
+			}
+		}
+	}
+	return ""
+}
+
+// Unescape appends the value of a field of COPY text format that is not NULL.
+func Unescape(dst, field []byte) []byte { return appendUnescaped(dst, field) }

@@ -325,16 +325,19 @@ func (r *run) findImage(ctx context.Context, sourceMajor int) (driver.Image, err
 }
 
 // planEarly binds the rules before anything is made, if the source can tell its columns now.
-func (r *run) planEarly(context.Context) (string, error) {
+func (r *run) planEarly(ctx context.Context) (string, error) {
 	if r.source.catalog() == nil {
 		return "after the schema", nil
 	}
-	return r.bind(r.source.catalog())
+	return r.bind(ctx, r.source.catalog())
 }
 
 // bind makes the masking plan. A column that nobody classified ends the build here.
-func (r *run) bind(tables *catalog) (string, error) {
-	var err error
+func (r *run) bind(ctx context.Context, tables *catalog) (string, error) {
+	err := r.sample(ctx, tables)
+	if err != nil {
+		return "", err
+	}
 	if r.plan, err = r.req.Rules.Plan(tables.maskingTables(), r.req.Key); err != nil {
 		return "", err
 	}
@@ -421,7 +424,7 @@ func (r *run) planLate(ctx context.Context, restorer *restorer) (err error) {
 	r.loads = r.chosenLoads(r.readable(loads))
 	r.findAll(findings)
 	if r.plan == nil {
-		if _, err = r.bind(r.tables); err != nil {
+		if _, err = r.bind(ctx, r.tables); err != nil {
 			return err
 		}
 	}
