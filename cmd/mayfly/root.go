@@ -158,7 +158,8 @@ func newRootCommand(s streams, h hooks) *cobra.Command {
 		}
 	}
 	add("previews", newCreateCommand(s, conn), newListCommand(s, conn), newGetCommand(s, conn), newURLCommand(s, conn), newPsqlCommand(s, conn),
-		newResetCommand(s, conn), newExtendCommand(s, conn), newSuspendCommand(s, conn), newWakeCommand(s, conn), newRemoveCommand(s, conn), newReportCommand(s, conn))
+		newResetCommand(s, conn), newExtendCommand(s, conn), newSuspendCommand(s, conn), newWakeCommand(s, conn), newRemoveCommand(s, conn), newReportCommand(s, conn),
+		newMigrateCommand(s, conn))
 	add("server", newServeCommand(s, h), newDoctorCommand(s), newTemplateCommand(s, conn), newSanitizeCommand(s), newTokenCommand(s, conn), newVersionCommand(s))
 	group(root)
 	wrapArgs(root)

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/migrations"
+)
+
+// migrationsDir is --path, or the first of the usual directories that there is.
+func (m *migrateTarget) migrationsDir() (string, error) {
+	if m.path != "" {
+		return strings.Trim(path.Clean(filepath.ToSlash(m.path)), "/"), nil
+	}
+	usual := []string{"db/migrations", "migrations", "supabase/migrations", "prisma/migrations", "drizzle", "db/migrate", "sql"}
+	for _, dir := range usual {
+		if info, err := os.Stat(filepath.Join(m.dir, filepath.FromSlash(dir))); err == nil && info.IsDir() {
+			return dir, nil
+		}
+	}
+	return "", usage("where are the migrations? give --path; there is none of %s", strings.Join(usual, ", "))
+}
+
+// localFiles reads the files below a directory of the working directory.
+func localFiles(root, dir string) ([]migrations.File, error) {
+	var files []migrations.File
+	top := filepath.Join(root, filepath.FromSlash(dir))
+	err := filepath.WalkDir(top, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(name) //nolint:gosec // the user names the directory
+		files = append(files, migrations.File{Path: filepath.ToSlash(relative), Content: content})
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no directory %s", top).WithHint("give --dir and --path")
+	}
+	if err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the migrations: %w", err)
+	}
+	return files, nil
+}
+
+// filesAtCommit reads them from another commit. A directory that is not there has no files.
+func filesAtCommit(ctx context.Context, root, commit, dir string) ([]migrations.File, error) {
+	var complaint bytes.Buffer
+	resolved, err := exec.CommandContext(ctx, "git", "-C", root, "rev-parse", "--verify", "--end-of-options", commit+"^{commit}").Output()
+	if err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "git does not know the commit %q", commit).WithHint("fetch it first")
+	}
+	git := exec.CommandContext(ctx, "git", "-C", root, "archive", "--format=tar", strings.TrimSpace(string(resolved))) //nolint:gosec // an argv, and a full object id
+	git.Stderr = &complaint
+	stream, err := git.StdoutPipe()
+	if err == nil {
+		err = git.Start()
+	}
+	if err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "run git: %w", err)
+	}
+	files, readErr := tarFiles(stream, dir)
+	_, _ = io.Copy(io.Discard, stream) // so that git can end
+	if err := git.Wait(); err != nil {
+		return nil, mayfly.Errorf(mayfly.CodeInvalid, "git archive: %w: %s", err, strings.TrimSpace(complaint.String()))
+	}
+	return files, readErr
+}
+
+func tarFiles(stream io.Reader, dir string) ([]migrations.File, error) {
+	var files []migrations.File
+	for archive := tar.NewReader(stream); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the commit: %w", err)
+		}
+		if header.Typeflag != tar.TypeReg || dir != "." && !strings.HasPrefix(header.Name, dir+"/") {
+			continue
+		}
+		content, err := io.ReadAll(archive)
+		if err != nil {
+			return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the commit: %w", err)
+		}
+		files = append(files, migrations.File{Path: header.Name, Content: content})
+	}
+}
