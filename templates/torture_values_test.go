@@ -26,7 +26,7 @@ func TestRandomValuesSurvive(t *testing.T) {
 		}
 		return otherwise
 	}
-	first := number("MAYFLY_TEST_SEED", rand.Uint64N(1<<32))
+	first := number("MAYFLY_TEST_SEED", 1)
 	t.Logf("MAYFLY_TEST_SEED=%d", first)
 	var statements, rules strings.Builder
 	rules.WriteString("version: 1\ntables:\n")
