@@ -70,6 +70,32 @@ func BenchmarkRow(b *testing.B) {
 	}
 }
 
+// BenchmarkText looks at a long text, as articles and documents have it, in which nothing is.
+func BenchmarkText(b *testing.B) {
+	r, err := NewRecorder(filepath.Join(b.TempDir(), "prints"), testKey())
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := r.Table("public", "t", []sanitize.ColumnPlan{{Column: "a", Type: "text", Transformer: "email"}})
+	for i := range 200_000 {
+		o.Original(0, fmt.Appendf(nil, "%032x", uint64(i)*0x7f4a7c159e3779b9))
+	}
+	o.Close()
+	originals, err := r.Finish()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := newMatcher(originals).prober()
+	var text []byte
+	for i := range 60 {
+		text = fmt.Appendf(text, "windows under the yellow light and nobody returned before market of paper became an island %032x. ", uint64(i)*0x9e3779b97f4a7c15)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		p.value(text)
+	}
+}
+
 func BenchmarkSearch(b *testing.B) {
 	samples := make([]sampled, 2000)
 	for i := range samples {

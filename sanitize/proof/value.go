@@ -42,6 +42,7 @@ const (
 	isOther
 	kinds   = isSpace - 1
 	isSpace = 1 << 6 // where words end, beside its kind
+	isColon = 1 << 7 // behind which a word may begin, beside its kind
 )
 
 // kindOf is a table of the kinds of bytes.
@@ -66,6 +67,9 @@ var kindOf = func() (t kindTable) { //nolint:gochecknoglobals // constant: a tab
 		if strings.IndexByte(" \t\n\r\"'<>()[]{},;=|\x00", byte(i)) >= 0 {
 			t[i] |= isSpace
 		}
+		if i == ':' {
+			t[i] |= isColon
+		}
 	}
 	return t
 }()
@@ -89,20 +93,19 @@ func classify(value []byte) (form, bool) {
 	}
 	var all uint8
 	var seen uint64
-	digits, spaces, onlySpaces := 0, 0, true
-	for _, c := range look {
-		k := kindOf[c] & kinds
+	digits, spaces, puncts := 0, 0, 0
+	for _, c := range look { // without branches: it is done for every value
+		k := kindOf[c]
 		all |= k
 		seen |= 1 << (c & 63)
-		switch {
-		case k == isDigit:
-			digits++
-		case c == ' ':
+		digits += int(k & isDigit)
+		puncts += int(k / isPunct & 1)
+		if c == ' ' {
 			spaces++
-		case k == isPunct:
-			onlySpaces = false
 		}
 	}
+	all &= kinds
+	onlySpaces := puncts == spaces
 	f := formExact
 	if all&(isUpper|isHigh) != 0 || len(look) < len(value) {
 		f = formFold

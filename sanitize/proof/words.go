@@ -6,38 +6,44 @@ const maxRun = 4
 // words asks about the words of a longer text: each one that looks as if it could identify somebody, runs of up to
 // maxRun words, and groups of digits.
 func (p *prober) words(text []byte) {
-	var starts [maxRun]int // of the last words, negative for those that no original begins like
 	begins := p.m.originals.begins
-	n, digits := 0, 0
+	var starts, numbers [maxRun]int // where words are that an original may begin with, and the how manieth each is; live of them
+	live, word, digits := 0, 0, 0
 	for i := 0; i < len(text); {
-		for i < len(text) && separates(text[i]) {
+		if separates(text[i]) {
 			i++
+			continue
 		}
 		start := i
-		for i < len(text) && !separates(text[i]) {
-			if text[i] == ':' && i+minBytes < len(text) && begins.may(text[i+1:]) {
-				p.part(text[i+1 : endOfWord(text, i+1)])
-			}
-			if kindOf[text[i]] == isDigit {
-				digits++
+		for i < len(text) {
+			k := kindOf[text[i]]
+			digits += int(k & isDigit)
+			if k&(isSpace|isColon) != 0 {
+				if k&isSpace != 0 {
+					break
+				}
+				if i+minBytes < len(text) && begins.may(text[i+1:]) {
+					p.part(text[i+1 : endOfWord(text, i+1)])
+				}
 			}
 			i++
 		}
-		if start == i {
-			break
+		word++
+		if live > 0 && numbers[0] <= word-maxRun {
+			live--
+			copy(starts[:live], starts[1:])
+			copy(numbers[:live], numbers[1:])
 		}
-		copy(starts[1:], starts[:maxRun-1])
-		n = min(n+1, maxRun)
-		starts[0] = -1
 		bare := start
 		for bare < i && punctuates(text[bare]) {
 			bare++
 		}
 		if begins.may(text[start:]) || bare > start && begins.may(text[bare:]) {
-			starts[0] = start
+			starts[live], numbers[live] = start, word
+			live++
 		}
-		for run := range n {
-			if at := starts[run]; at >= 0 && i-at >= minBytes && i-at < len(text) {
+		for _, at := range starts[:live] {
+			if i-at >= minBytes && i-at < len(text) {
 				p.part(text[at:i])
 			}
 		}
@@ -73,6 +79,9 @@ func (p *prober) part(part []byte) {
 }
 
 func punctuates(c byte) bool {
+	if kindOf[c]&(isDigit|isLower|isUpper|isHigh) != 0 {
+		return false
+	}
 	switch c {
 	case '.', ',', ';', ':', '!', '?', '*', '_', '-', '/', '\\', '`', '#':
 		return true
@@ -102,23 +111,25 @@ func letters(word []byte) bool {
 // numbers asks about runs of digits, and about several of them with what stands between them in a phone or card number.
 func (p *prober) numbers(text []byte) {
 	for i := 0; i < len(text); {
-		if kindOf[text[i]] != isDigit {
+		if kindOf[text[i]]&isDigit == 0 {
 			i++
 			continue
 		}
 		start, run, end, digits := i, i, i, 0
-		for ; i < len(text) && kindOf[text[i]]&(isDigit|isPunct) != 0 && text[i] != ',' && text[i] != ':'; i++ {
-			if kindOf[text[i]] != isDigit {
-				continue
+		for i < len(text) && kindOf[text[i]]&isDigit != 0 {
+			run = i
+			for i < len(text) && kindOf[text[i]]&isDigit != 0 {
+				i++
 			}
-			if end < i {
-				p.number(text[run:end], len(text))
-				run = i
+			if i-run >= minDigits {
+				p.number(text[run:i], len(text))
 			}
-			digits++
-			end = i + 1
+			digits += i - run
+			end = i
+			for i < len(text) && kindOf[text[i]]&isPunct != 0 && text[i] != ',' && text[i] != ':' {
+				i++
+			}
 		}
-		p.number(text[run:end], len(text))
 		if run > start && digits >= minDigits {
 			p.number(text[start:end], len(text))
 		}
