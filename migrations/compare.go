@@ -55,6 +55,11 @@ func (p *comparing) status(m Migration) Status {
 		p.refuse("%s: %s", []any{m.file(), reason}, "renumber one of them")
 		return statusOf(m, StatusDuplicate, reason)
 	}
+	if own, ok := p.dialect.(classifier); ok {
+		if status, known := own.classify(m, p); known {
+			return status
+		}
+	}
 	a, ok := p.applied[m.Version]
 	switch {
 	case p.rules.trustBase && !p.c.State.Exists && p.c.Base.has(m.Version):
@@ -80,7 +85,10 @@ func (p *comparing) status(m Migration) Status {
 
 func (p *comparing) appliedStatus(m Migration, a Applied) Status {
 	p.plan.AlreadyApplied++
-	edited := p.edited(m, a)
+	edited, refused := p.edited(m, a), p.rules.refuseEdited
+	if own, ok := p.dialect.(judge); ok {
+		edited, refused = own.judge(m, a)
+	}
 	switch {
 	case edited && m.Repeatable:
 		p.plan.AlreadyApplied--
@@ -88,7 +96,7 @@ func (p *comparing) appliedStatus(m Migration, a Applied) Status {
 		return statusOf(m, StatusPending, "it was changed since it ran last, and runs again")
 	case edited:
 		reason := "edited after it was applied: " + p.plan.Tool + " does not run it again"
-		if p.rules.refuseEdited {
+		if refused {
 			reason = "edited after it was applied: its checksum is not the one that was recorded, and " + p.plan.Tool + " refuses to go on"
 			p.refuse("%s was %s", []any{m.file(), reason}, "take the change back, and put it into a new migration")
 		}
@@ -96,6 +104,14 @@ func (p *comparing) appliedStatus(m Migration, a Applied) Status {
 		return statusOf(m, StatusEdited, reason)
 	}
 	return statusOf(m, StatusApplied, "")
+}
+
+// refusesMissing reports whether the tool stops because an applied migration is not among the files.
+func (p *comparing) refusesMissing(a Applied) bool {
+	if own, ok := p.dialect.(missingJudge); ok {
+		return own.refusesMissing(a, p.history)
+	}
+	return p.rules.refuseMissing
 }
 
 // edited decides by the tool's own checksum where there is one, and else by the hash of the file when it was applied.
@@ -148,7 +164,7 @@ func (p *comparing) missing() {
 			reason = "it began and did not end well, and no file has it"
 			p.refuse("the tracking table %s says that %s began and did not end well", []any{p.c.State.Table, a.Version},
 				"repair the database, or reset the preview")
-		} else if p.rules.refuseMissing && !p.c.Base.has(a.Version) { // a branch behind its base is fine once it is merged
+		} else if p.refusesMissing(a) && !p.c.Base.has(a.Version) { // a branch behind its base is fine once it is merged
 			p.refuse("version %s is applied, and no file has it: %s refuses to go on", []any{a.Version, p.plan.Tool},
 				"merge or rebase the branch; if the file was removed, bring it back")
 		}

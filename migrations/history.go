@@ -43,6 +43,8 @@ type Migration struct {
 	identity string
 	// duplicateOf is the file that has the same version and came first.
 	duplicateOf string
+	// own is what the tool's dialect has read and needs later.
+	own any
 	// refused is why the tool would not accept the file. It counts only when the migration is pending.
 	refused error
 }

@@ -51,6 +51,22 @@ type finisher interface {
 	finish(ctx context.Context, r *run) error
 }
 
+// classifier is a dialect that knows migrations which are neither applied nor to be applied: those below a baseline.
+type classifier interface {
+	// classify returns known false for what the usual rules decide.
+	classify(m Migration, p *comparing) (status Status, known bool)
+}
+
+// judge is a dialect that compares an applied migration with its file in its own way. refuse is whether the tool stops.
+type judge interface {
+	judge(m Migration, a Applied) (edited, refuse bool)
+}
+
+// missingJudge is a dialect that stops only for some of the applied migrations that no file has.
+type missingJudge interface {
+	refusesMissing(a Applied, h *History) bool
+}
+
 // gapRule says what a tool does with a migration that was never applied and is older than the newest applied one.
 type gapRule int
 

@@ -62,6 +62,16 @@ func native(name string) tool {
 		return setTool{diesel{}}
 	case Supabase:
 		return setTool{supabase{}}
+	case Flyway:
+		return setTool{flyway{}}
+	case Prisma:
+		return setTool{prisma{}}
+	case Drizzle:
+		return setTool{drizzle{}}
+	case Atlas:
+		return setTool{atlas{}}
+	case Sqitch:
+		return setTool{sqitch{}}
 	case PlainSQL:
 		return setTool{plain{}}
 	}
