@@ -171,6 +171,8 @@ type target struct {
 	limit int
 	// part is what the target is inside of the column's values, "" for the column itself.
 	part string
+	// trial says that nobody reads why something does not fit.
+	trial bool
 	// limits are those of the declared domains.
 	limits domainLimits
 	// fold says that the type compares without regard to case (citext), trim that trailing spaces do not count (character).

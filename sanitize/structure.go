@@ -67,12 +67,9 @@ func fitValue(key []byte, t *target, s *spec) (binding, error) {
 		}
 	}
 	if !k.accepts(t.family) {
-		r := &refusal{
-			fmt.Sprintf("%s is %s; %s works on: %s", t.what(), t.column.Type, k.name, k.familiesText()),
-			"write for example " + t.column.Name + ": " + propose(t.column).yaml(),
-		}
-		if t.part != "" {
-			r.hint = "use another transformer there"
+		r := &refusal{fmt.Sprintf("%s is %s; %s works on: %s", t.what(), t.column.Type, k.name, k.familiesText()), "use another transformer there"}
+		if t.part == "" && !t.trial {
+			r.hint = "write for example " + t.column.Name + ": " + propose(&Table{}, t.column).yaml()
 		}
 		return binding{}, r
 	}

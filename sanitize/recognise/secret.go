@@ -191,7 +191,9 @@ const maxAuthority = 512
 // URL only if it found some: otherwise there may be more in it.
 func (s *Scanner) url(i, from int) int {
 	at := 0
-	end := s.endOf(from, maxAuthority, func(c byte) bool { return c > ' ' && c != '/' && c != '?' && c != '#' && c != '"' && c != '<' && c != '>' && c != '\'' })
+	end := s.endOf(from, maxAuthority, func(c byte) bool {
+		return c > ' ' && c != '/' && c != '?' && c != '#' && c != '"' && c != '<' && c != '>' && c != '\''
+	})
 	for j := from; j < end; j++ {
 		if s.text[j] == '@' {
 			at = j
