@@ -242,14 +242,14 @@ func appendEscape(out []byte, rest string) ([]byte, int) {
 		return append(out, "\b\f\n\r\t"[strings.IndexByte("bfnrt", c)]), 1
 	case c >= '0' && c <= '7':
 		v, n := digits(0, 3, 8, 9)
-		return append(out, byte(v)), n //nolint:gosec // PostgreSQL takes the low byte, too
+		return append(out, byte(v)), n
 	case c == 'x':
 		if v, n := digits(1, 2, 16, 8); n > 0 {
 			return append(out, byte(v)), n
 		}
 	case c == 'u' || c == 'U':
 		if v, n := digits(1, map[byte]int{'u': 4, 'U': 8}[c], 16, 32); n > 0 {
-			return utf8.AppendRune(out, rune(v)), n //nolint:gosec // what is no rune becomes U+FFFD
+			return utf8.AppendRune(out, rune(v)), n
 		}
 	}
 	return append(out, rest[0]), 1

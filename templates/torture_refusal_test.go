@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ catalog: {comments: keep, literals: keep}
 func TestWhatRulesLeave(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{15, 17} {
-		t.Run(fmt.Sprint(major), func(t *testing.T) {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
 			b, _ := provedBed(t)
 			pgtest.Image(t, major)

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,7 +62,7 @@ func sourceServer(t *testing.T, major int, statements string) (*pgtest.Server, p
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{13, 15, 17, 18} {
-		t.Run(fmt.Sprint(major), func(t *testing.T) {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			image := pgtest.Image(t, major)

@@ -32,7 +32,7 @@ func TestRandomValuesSurvive(t *testing.T) {
 	rules.WriteString("version: 1\ntables:\n")
 	var tables []randomTable
 	for i := range number("MAYFLY_TEST_SEEDS", 2) {
-		s := &randomSchema{rnd: rand.New(rand.NewPCG(first+i, 0)), name: fmt.Sprintf("Seed %d", i)} //nolint:gosec // a test that can be repeated
+		s := &randomSchema{rnd: rand.New(rand.NewPCG(first+i, 0)), name: fmt.Sprintf("Seed %d", i)}
 		tables = append(tables, s.make(&statements, &rules)...)
 	}
 	b := newBed(t)
@@ -289,7 +289,7 @@ func cut(n int) func(*rand.Rand) string {
 func bytesOf(rnd *rand.Rand) string {
 	out := make([]byte, rnd.IntN(40))
 	for i := range out {
-		out[i] = byte(rnd.IntN(256)) //nolint:gosec // 0 to 255
+		out[i] = byte(rnd.IntN(256))
 	}
 	return `\x` + hex.EncodeToString(out)
 }
