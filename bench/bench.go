@@ -32,8 +32,9 @@ type bench struct {
 	service *service
 	// templates are the ids of the templates that previews are cloned from, by project.
 	templates map[string]string
-	// phases are those of the template that was built last, as text.
-	phases []string
+	// phases are those of the template that was built last, as text, and loadSeconds what its phase load took.
+	phases      []string
+	loadSeconds float64
 
 	engineVersion string
 	storage       string

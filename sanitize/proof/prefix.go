@@ -29,11 +29,11 @@ func newPrefixes() *prefixes {
 }
 
 // prefixOf hashes the beginning of a text that has prefixBytes at least; false if it cannot be compared in this way.
-func prefixOf(text []byte) (hash uint64, comparable bool) {
-	const ascii, lower = 0x8080808080808080, 0x2020202020202020
+func prefixOf(text []byte) (hash uint64, ascii bool) {
+	const high, lower = 0x8080808080808080, 0x2020202020202020
 	w := binary.LittleEndian.Uint64(text)
 	hash = (w | lower) * 0x9e3779b97f4a7c15
-	return (hash ^ hash>>29) * 0xbf58476d1ce4e5b9, w&ascii == 0
+	return (hash ^ hash>>29) * 0xbf58476d1ce4e5b9, w&high == 0
 }
 
 // prefixMask are the bits of a beginning in its word.
@@ -76,7 +76,7 @@ func (p *prefixes) shrink() *prefixes {
 	for log < prefixWords && 64<<log < set*prefixFull {
 		log++
 	}
-	out := &prefixes{words: make([]atomic.Uint64, 1<<log), shift: 64 - uint(log)} //nolint:gosec // small
+	out := &prefixes{words: make([]atomic.Uint64, 1<<log), shift: 64 - uint(log)}
 	for i := range p.words {
 		if word := p.words[i].Load(); word != 0 {
 			out.words[i>>(prefixWords-log)].Or(word)
