@@ -60,9 +60,8 @@ type Detection struct {
 type likeness int
 
 const (
-	unlike likeness = iota
 	// fits: its name could be this tool's, and others'.
-	fits
+	fits likeness = iota + 1
 	// marked: it has something that only this tool uses.
 	marked
 )

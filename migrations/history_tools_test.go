@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func notations() []notation {
 	timestamp := func(n int) string { return fmt.Sprintf("202401%02d120000", n) }
 	return []notation{
 		{
-			tool: Goose, table: "goose_db_version", version: func(n int) string { return fmt.Sprint(n) },
+			tool: Goose, table: "goose_db_version", version: func(n int) string { return strconv.Itoa(n) },
 			files: func(version string, s step) []string {
 				text := "-- a shop\n-- +goose Up\n"
 				if s.alone {
@@ -158,7 +159,7 @@ func notations() []notation {
 			},
 		},
 		{
-			tool: PlainSQL, dir: "sql", table: "mayfly_migrations", version: func(n int) string { return fmt.Sprint(n) },
+			tool: PlainSQL, dir: "sql", table: "mayfly_migrations", version: func(n int) string { return strconv.Itoa(n) },
 			files: func(version string, s step) []string {
 				text := s.up
 				if s.alone {
@@ -438,5 +439,14 @@ func TestSQLxTakesTheToolsLock(t *testing.T) {
 	b.mustApply(t, mayfly.MigrationSettings{Tool: SQLx, Path: "db/migrations"}, []File{{Path: "db/migrations/1_x.sql", Content: []byte(up)}})
 	if one[bool](t, b, "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND datname = $1)", b.database) {
 		t.Error("the lock is still held")
+	}
+}
+
+func TestEveryToolThatIsConfigurableExists(t *testing.T) {
+	t.Parallel()
+	for _, name := range Tools() {
+		if native(name) == nil {
+			t.Errorf("%s is listed, and not there", name)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func TestToolsThemselvesAgree(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				out, err := exec.CommandContext(t.Context(), program, n.tool, b.url("postgres", nil), dir).CombinedOutput() //nolint:gosec // built above
+				out, err := exec.CommandContext(t.Context(), program, n.tool, b.url("postgres", nil), dir).CombinedOutput()
 				if got := strings.TrimSpace(string(out)); err != nil || got != want {
 					t.Fatalf("the tool applied %s, want %s: %v", got, want, err)
 				}

@@ -142,7 +142,7 @@ func (w *watcher) look(ctx context.Context) *Wait {
 		}
 		w.conn = conn
 	}
-	rows, err := w.conn.Query(ctx, waitQuery, pgx.QueryExecModeExec, int32(w.pid)) //nolint:gosec // a process id is positive
+	rows, err := w.conn.Query(ctx, waitQuery, pgx.QueryExecModeExec, int32(w.pid))
 	if err != nil {
 		return nil
 	}

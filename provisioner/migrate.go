@@ -149,7 +149,7 @@ func (s *Service) resolve(ctx context.Context, p *mayfly.Preview, project *mayfl
 }
 
 // baseHistory reads the migrations of the base branch. They make plainer what the pull request changes; without them it
-// works as well.
+// works as well. A base branch without any says nothing about what the database has.
 func (s *Service) baseHistory(ctx context.Context, p *mayfly.Preview, project mayfly.Project) *migrations.History {
 	if p.PR.BaseSHA == "" {
 		return nil
@@ -157,9 +157,12 @@ func (s *Service) baseHistory(ctx context.Context, p *mayfly.Preview, project ma
 	files, err := s.filesAt(ctx, p, p.PR.BaseSHA, project.Migrations.Path)
 	if err == nil {
 		var base *migrations.History
-		if base, err = migrations.Parse(project.Migrations, files); err == nil {
+		if base, err = migrations.Parse(project.Migrations, files); err == nil && len(base.Migrations) > 0 {
 			return base
 		}
+	}
+	if err == nil {
+		return nil
 	}
 	s.Logger.WarnContext(ctx, "cannot compare with the base branch's migrations", "preview", p.Name, "error", err)
 	return nil

@@ -178,6 +178,33 @@ func TestSynchronizeInPlace(t *testing.T) {
 	}
 }
 
+func TestTheToolIsFoundOutAndSeedsRunOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	shop := &b.projects.all[0].Migrations
+	shop.Tool, shop.Seed = mayfly.MigrationToolAuto, []string{"db/seeds"}
+	files := history()
+	files["db/seeds/points.sql"] = "create table if not exists seeded (at timestamptz default now());\ninsert into seeded default values;\n"
+	pr := b.open(t, "points", files)
+	p := b.ready(t, pr)
+	if timeline := b.timeline(t, p.ID); !strings.Contains(timeline, "golang-migrate: the names of the files fit") {
+		t.Errorf("the timeline does not say which tool it is:\n%s", timeline)
+	}
+	b.push(t, pr, map[string]string{path3: "create table note (id int);\n"})
+	p = b.ready(t, pr)
+	if n := b.query(t, p, "select count(*)::text from seeded"); n != "1" || p.ObservedGeneration != 1 {
+		t.Errorf("the seed ran %s times, in generation %d", n, p.ObservedGeneration)
+	}
+	shop.AlwaysRebuild = true
+	b.push(t, pr, map[string]string{"main.go": "package main\n"})
+	if p = b.ready(t, pr); p.ObservedGeneration != 2 || !strings.Contains(b.timeline(t, p.ID), "always_rebuild") {
+		t.Errorf("generation %d after a push, not 2:\n%s", p.ObservedGeneration, b.timeline(t, p.ID))
+	}
+	if n := b.query(t, p, "select count(*)::text from seeded"); n != "1" {
+		t.Errorf("the rebuilt preview has %s seeds", n)
+	}
+}
+
 func TestEditedMigrationRebuilds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -63,7 +63,7 @@ func filesAtCommit(ctx context.Context, root, commit, dir string) ([]migrations.
 	if err != nil {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "git does not know the commit %q", commit).WithHint("fetch it first")
 	}
-	git := exec.CommandContext(ctx, "git", "-C", root, "archive", "--format=tar", strings.TrimSpace(string(resolved))) //nolint:gosec // an argv, and a full object id
+	git := exec.CommandContext(ctx, "git", "-C", root, "archive", "--format=tar", strings.TrimSpace(string(resolved)))
 	git.Stderr = &complaint
 	stream, err := git.StdoutPipe()
 	if err == nil {
