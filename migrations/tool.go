@@ -70,6 +70,8 @@ func native(name string) tool {
 		return setTool{drizzle{}}
 	case Atlas:
 		return setTool{atlas{}}
+	case Liquibase:
+		return setTool{liquibase{}}
 	case Sqitch:
 		return setTool{sqitch{}}
 	case PlainSQL:
