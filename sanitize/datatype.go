@@ -20,23 +20,23 @@ const (
 // DataType describes a type as far as masking must know it. Domains are given as what they are over.
 type DataType struct {
 	// Name is what format_type prints, as in Column.Type.
-	Name string
-	Kind TypeKind
+	Name string   `json:"name"`
+	Kind TypeKind `json:"kind,omitempty"`
 	// MaxLength and EnumLabels are those of Column.
-	MaxLength  int
-	EnumLabels []string
+	MaxLength  int      `json:"max_length,omitempty"`
+	EnumLabels []string `json:"enum_labels,omitempty"`
 	// Element is the type of an array's elements, or that of the bounds of a range or multirange.
-	Element *DataType
+	Element *DataType `json:"element,omitempty"`
 	// Delimiter stands between the elements of an array (pg_type.typdelim); 0 means a comma.
-	Delimiter byte
+	Delimiter byte `json:"delimiter,omitempty"`
 	// Fields are those of a composite type, in their order.
-	Fields []Field
+	Fields []Field `json:"fields,omitempty"`
 }
 
 // Field is one field of a composite type.
 type Field struct {
-	Name string
-	Type *DataType
+	Name string    `json:"name"`
+	Type *DataType `json:"type"`
 }
 
 // dataType returns what the column's type is made of: as the catalog says or, where it says nothing, by the type's name.

@@ -292,11 +292,17 @@ func (d *Draft) examples(plan *Plan, chosen *choices) map[string]string {
 	return out
 }
 
-// showable reports whether all of a transformer's results are made up.
+// showable reports whether results of a transformer are worth showing, and made up.
 func showable(transformer string) bool {
+	return MadeUp(transformer) && !contains([]string{"redact", "null", "static", "password"}, transformer)
+}
+
+// MadeUp reports whether results of a transformer are made up, but for what its parameters keep (a country, a bank, a
+// domain name): nothing else of an original is in them.
+func MadeUp(transformer string) bool {
 	switch transformer {
 	case "email", "username", "person_name", "company", "phone", "street_address", "address", "city", "token", "url", "uuid", "inet", "mac", "fpe", "card", "iban",
-		"national_id", "number", "postcode", "date_shift", "birth_date":
+		"national_id", "number", "postcode", "date_shift", "birth_date", "redact", "null", "static", "password":
 		return true
 	default:
 		return false
