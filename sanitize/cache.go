@@ -11,7 +11,7 @@ const (
 	cacheSlots = 4096 // a power of two
 	// cachedField and cachedResult bound what is worth keeping, in bytes; a slot is one and a half lines of memory.
 	cachedField  = 31
-	cachedResult = 55
+	cachedResult = 54
 	// cacheTrial is how many lookups decide whether the cache stays: at least one in cacheWorth must have been a hit.
 	cacheTrial = 1 << 14
 	cacheWorth = 8
@@ -20,6 +20,7 @@ const (
 // cacheSlot is free while fieldLength is 0.
 type cacheSlot struct {
 	fieldLength, resultLength uint8
+	seen                      uint8 // what a Rememberer said of the value
 	field                     [cachedField]byte
 	result                    [cachedResult]byte
 }
@@ -57,12 +58,12 @@ func (s *cacheSlot) holds(field []byte) bool {
 	return int(s.fieldLength) == len(field) && string(s.field[:s.fieldLength]) == string(field)
 }
 
-// keep remembers a result.
-func (s *cacheSlot) keep(field, result []byte) {
+// keep remembers a result, and what a Rememberer said.
+func (s *cacheSlot) keep(field, result []byte, seen uint8) {
 	if len(result) > cachedResult {
 		return
 	}
-	s.fieldLength, s.resultLength = uint8(len(field)), uint8(len(result))
+	s.fieldLength, s.resultLength, s.seen = uint8(len(field)), uint8(len(result)), seen
 	copy(s.field[:], field)
 	copy(s.result[:], result)
 }

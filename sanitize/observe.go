@@ -12,17 +12,29 @@ type Observer interface {
 	Result(column int, value []byte)
 }
 
+// Rememberer is an Observer that need not see a value again to know all that it has to about it.
+type Rememberer interface {
+	Observer
+	// Seen returns what is worth remembering of the value of the column that was shown last.
+	Seen(column int) uint8
+	// Again is called instead of Original and Result for a value that was shown to this observer before and became the same
+	// as then, with what Seen returned.
+	Again(column int, seen uint8)
+}
+
 // Observe lets o see what the Writer masks from now on; call it before the first Write.
 func (w *Writer) Observe(o Observer) {
 	for i := range w.steps {
 		w.steps[i].see.observer = o
+		w.steps[i].see.rememberer, _ = o.(Rememberer)
 	}
 }
 
 // observation passes on to the Observer what happens in one column.
 type observation struct {
-	observer Observer // nil for none
-	column   int
+	observer   Observer   // nil for none
+	rememberer Rememberer // the observer, nil if it is none
+	column     int
 }
 
 func (o *observation) original(value []byte) {

@@ -287,7 +287,10 @@ func (w *Writer) cached(s *step, field []byte) {
 		s.cache.hits++
 		result := slot.result[:slot.resultLength]
 		w.out = append(w.out, result...)
-		if s.see.observer != nil {
+		switch {
+		case s.see.rememberer != nil:
+			s.see.rememberer.Again(s.see.column, slot.seen)
+		case s.see.observer != nil:
 			s.see.original(w.unescaped(field))
 			s.see.result(w.unescaped(result))
 		}
@@ -295,7 +298,11 @@ func (w *Writer) cached(s *step, field []byte) {
 	}
 	start := len(w.out)
 	w.masked(s, field)
-	slot.keep(field, w.out[start:])
+	var seen uint8
+	if s.see.rememberer != nil {
+		seen = s.see.rememberer.Seen(s.see.column)
+	}
+	slot.keep(field, w.out[start:], seen)
 }
 
 // masked masks a field that is neither NULL nor empty.

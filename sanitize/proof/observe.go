@@ -31,6 +31,7 @@ type observed struct {
 	splits   bool // values may have parts
 	prints   []Fingerprint
 	original []byte // of the current row
+	seen     uint8  // what was counted of it
 	counts   Column
 	sample   sample
 }
@@ -64,6 +65,7 @@ func (o *Observer) Original(column int, value []byte) {
 		return
 	}
 	c.counts.Values++
+	c.seen = 0
 	c.original = append(c.original[:0], value...)
 	value = trim(value)
 	f, provable := classify(value)
@@ -71,6 +73,7 @@ func (o *Observer) Original(column int, value []byte) {
 	c.counts.seen.add(mark.High)
 	if provable {
 		c.counts.Provable++
+		c.seen |= seenProvable
 		if c.class != ClassPassages { // of those it is known with the result
 			o.record(c, mark, value, f)
 		}
@@ -122,11 +125,13 @@ func (o *Observer) Result(column int, value []byte) {
 	unchanged := bytes.Equal(c.original, value)
 	if unchanged {
 		c.counts.Unchanged++
+		c.seen |= seenUnchanged
 	}
 	value = trim(value)
 	if unchanged && c.class != ClassGiven {
 		if _, provable := classify(value); provable {
 			c.counts.UnchangedProvable++
+			c.seen |= seenUnchangedProvable
 		}
 		return
 	}
@@ -149,6 +154,28 @@ func (o *Observer) Result(column int, value []byte) {
 			o.made = o.made[:0]
 		}
 	}
+}
+
+// What Seen tells of a value.
+const (
+	seenProvable = 1 << iota
+	seenUnchanged
+	seenUnchangedProvable
+)
+
+// Seen implements sanitize.Rememberer.
+func (o *Observer) Seen(column int) uint8 { return o.columns[column].seen }
+
+// Again implements sanitize.Rememberer: the fingerprints of the value are there.
+func (o *Observer) Again(column int, seen uint8) {
+	c := &o.columns[column]
+	if !c.masked {
+		return
+	}
+	c.counts.Values++
+	c.counts.Provable += int64(seen & seenProvable)
+	c.counts.Unchanged += int64(seen & seenUnchanged / seenUnchanged)
+	c.counts.UnchangedProvable += int64(seen & seenUnchangedProvable / seenUnchangedProvable)
 }
 
 // madeBuffer is the number of fingerprints of results that are written at once.

@@ -6,8 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -366,5 +369,66 @@ func TestGroups(t *testing.T) {
 	}
 	if g.Rows != 33 || g.Groups != 5 || g.Smallest != 1 || g.SmallGroups != 2 || g.SmallRows != 3 || fmt.Sprint(g.Rarest) != "[1 2 10 10 10]" || !g.Below() {
 		t.Errorf("the groups are %+v", g)
+	}
+}
+
+// forgetful hides that an observer remembers.
+type forgetful struct{ sanitize.Observer }
+
+// TestRememberedValues masks values that come again and again, with an observer that is shown them once and one that is
+// shown them each time.
+func TestRememberedValues(t *testing.T) {
+	t.Parallel()
+	table := sanitize.Table{Schema: "public", Name: "t", Columns: []sanitize.Column{
+		{Name: "name", Type: "text"}, {Name: "mail", Type: "text"}, {Name: "phone", Type: "text"}, {Name: "kept", Type: "text"},
+	}}
+	rules, err := sanitize.Parse("rules.yaml", []byte("version: 1\ntables:\n  public.t:\n    columns: {name: person_name, mail: email, phone: phone, kept: keep}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := rules.Plan([]sanitize.Table{table}, testKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	masker := plan.Table("public", "t")
+	recorded := func(wrap func(*Observer) sanitize.Observer) (counts []string, prints map[string]bool) {
+		r, err := NewRecorder(filepath.Join(t.TempDir(), "prints"), testKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := r.Table("public", "t", masker.Columns())
+		w := masker.Writer(io.Discard)
+		w.Observe(wrap(o))
+		for i := range 3000 {
+			long := strings.Repeat("x", 60*(i%2)) // does not fit the memory
+			if _, err := fmt.Fprintf(w, "Quirina Zebulon%d\tq%d%s@planted.example\t+49 170 555%04d\t\\N\n", i%7, i%5000/3, long, i%11); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		o.Close()
+		originals, err := r.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range originals.Columns {
+			counts = append(counts, fmt.Sprintf("%s: %d values, %d provable, %d unchanged, %d of them provable, %d different", c.Column, c.Values, c.Provable, c.Unchanged, c.UnchangedProvable, c.Distinct))
+		}
+		prints = map[string]bool{}
+		if err := originals.read(io.Discard, func(column uint32, block []byte) {
+			for ; len(block) > 0; block = block[fingerprintBytes:] {
+				prints[fmt.Sprint(column, decode(block))] = true
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return counts, prints
+	}
+	once, oncePrints := recorded(func(o *Observer) sanitize.Observer { return o })
+	each, eachPrints := recorded(func(o *Observer) sanitize.Observer { return forgetful{o} })
+	if !slices.Equal(once, each) || !maps.Equal(oncePrints, eachPrints) || len(once) != 3 {
+		t.Errorf("shown once: %q, %d different fingerprints; each time: %q, %d", once, len(oncePrints), each, len(eachPrints))
 	}
 }
