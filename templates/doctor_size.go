@@ -75,6 +75,9 @@ func (r *run) sizeCause(s *SizeReport) string {
 	if none > 0 {
 		why = append(why, fmt.Sprintf("the rules leave the rows of %d tables out", none))
 	}
+	if len(r.choices) > 0 {
+		why = append(why, fmt.Sprintf("the rules take a part of the rows of %d tables", len(r.choices)))
+	}
 	return text + ": " + strings.Join(why, "; ") + "; masked values may be shorter. The source's WAL is not in these figures, and the template has none"
 }
 

@@ -66,18 +66,18 @@ func (r *run) needsServer(opened source, err error) (source, error) {
 		Done:   "restored in a quarantine without a network, read there, and destroyed",
 		Advice: "nothing; it takes the time and the space of a restore",
 	})
-	return nil, &serverNeeded{header: s.toc.Header}
+	return nil, &serverNeededError{header: s.toc.Header}
 }
 
-// serverNeeded is errNeedsServer with what is known of the archive.
-type serverNeeded struct{ header archive.Header }
+// serverNeededError is errNeedsServer with what is known of the archive.
+type serverNeededError struct{ header archive.Header }
 
-func (e *serverNeeded) Error() string { return errNeedsServer.Error() }
-func (e *serverNeeded) Unwrap() error { return errNeedsServer }
+func (e *serverNeededError) Error() string { return errNeedsServer.Error() }
+func (e *serverNeededError) Unwrap() error { return errNeedsServer }
 
 // headerOf returns the header of an archive that is restored because of an error.
 func headerOf(why error) (archive.Header, bool) {
-	var e *serverNeeded
+	var e *serverNeededError
 	if errors.As(why, &e) {
 		return e.header, true
 	}

@@ -35,7 +35,7 @@ func (t keyType) sql() string { return pgx.Identifier{t.schema, t.name}.Sanitize
 // their place: two keys with the same hash are taken for one, which can take a row too many but never leave one out.
 func keyText(column string, own, as keyType, collation string) string {
 	sql := quoteName(column)
-	if own != as && !(own.integer() && as.integer()) {
+	if bothIntegers := own.integer() && as.integer(); own != as && !bothIntegers {
 		sql += "::" + as.sql()
 	}
 	text := "(" + sql + ")::pg_catalog.text"

@@ -3,7 +3,6 @@ package templates
 import (
 	"bytes"
 	"context"
-	"io"
 	"strconv"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -48,7 +47,7 @@ func (g *graphRows) each(do func(rowID) error) error {
 const rowsPerQuery = 10_000
 
 // readChosen copies the rows of a choice out.
-func (r *liveReader) readChosen(ctx context.Context, l *load, w io.Writer) (rows int64, err error) {
+func (r *liveReader) readChosen(ctx context.Context, l *load, w *meteredWriter) (rows int64, err error) {
 	columns := "SELECT " + trimList(columnList(l.table.columns())) + " FROM "
 	if l.choice.rows == nil {
 		rows, err = r.copyOut(ctx, l, w, columns+from(l.table.relation, l.choice.as)+" WHERE ("+l.choice.where+")")
@@ -70,7 +69,26 @@ func trimList(list string) string {
 	return list[2 : len(list)-1]
 }
 
-func (r *liveReader) readByID(ctx context.Context, l *load, w io.Writer, query string) (rows int64, err error) {
+// The planner would scan a table for each batch of places: it takes each for a page to be read, where many are in the same.
+const (
+	planByID     = "SET LOCAL enable_tidscan = on; SET LOCAL enable_seqscan = off"
+	planAsBefore = "SET LOCAL enable_seqscan = on"
+)
+
+func (r *liveReader) readByID(ctx context.Context, l *load, w *meteredWriter, query string) (rows int64, err error) {
+	if err := execAll(ctx, r.conn, planByID); err != nil {
+		return 0, r.source.failed(ctx, "read "+l.table.String()+" from the source", err)
+	}
+	rows, err = r.readBatches(ctx, l, w, query)
+	if err == nil {
+		if err = execAll(ctx, r.conn, planAsBefore); err != nil {
+			err = r.source.failed(ctx, "read "+l.table.String()+" from the source", err)
+		}
+	}
+	return rows, err
+}
+
+func (r *liveReader) readBatches(ctx context.Context, l *load, w *meteredWriter, query string) (rows int64, err error) {
 	var ids []byte
 	count := 0
 	flush := func() error {
@@ -99,11 +117,7 @@ func (r *liveReader) readByID(ctx context.Context, l *load, w io.Writer, query s
 }
 
 // copyOut copies the result of a query. Neither side's error is the other's.
-func (r *liveReader) copyOut(ctx context.Context, l *load, w io.Writer, query string) (int64, error) {
-	sink := &meteredWriter{w: w, advance: func(int64) {}}
-	if metered, ok := w.(*meteredWriter); ok {
-		sink = metered
-	}
+func (r *liveReader) copyOut(ctx context.Context, l *load, sink *meteredWriter, query string) (int64, error) {
 	tag, err := r.conn.PgConn().CopyTo(ctx, sink, "COPY ("+query+") TO STDOUT")
 	if sink.err != nil {
 		return 0, sink.err

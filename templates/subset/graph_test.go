@@ -72,7 +72,7 @@ func (w *world) selected() []bool {
 		excluded[i] = w.rows[i].Excluded
 	}
 	fix := func(step func() bool) {
-		for step() { //nolint:revive // the step is what happens
+		for step() {
 		}
 	}
 	fix(func() (again bool) {
