@@ -3,6 +3,10 @@ package proof
 import (
 	"math"
 	"math/bits"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // filter is a Bloom filter in blocks of one cache line (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom
@@ -19,9 +23,21 @@ const (
 	probes = 7
 )
 
-// newFilter returns a filter for about n values, of at most maxBytes.
+// newFilter returns a filter for about n values, of at most maxBytes. A large one is outside of Go's heap, which may grow to twice of
+// what is in use before anything is collected: the filters would count twice.
 func newFilter(n, maxBytes int64) *filter {
-	return &filter{blocks: make([][8]uint64, max(1, min(n*filterRatio/blockBits+1, maxBytes/(blockBits/8))))}
+	const blockBytes, large = blockBits / 8, 1 << 20
+	blocks := max(1, min(n*filterRatio/blockBits+1, maxBytes/blockBytes))
+	if blocks*blockBytes < large {
+		return &filter{blocks: make([][8]uint64, blocks)}
+	}
+	memory, err := unix.Mmap(-1, 0, int(blocks*blockBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return &filter{blocks: make([][8]uint64, blocks)}
+	}
+	f := &filter{blocks: unsafe.Slice((*[8]uint64)(unsafe.Pointer(unsafe.SliceData(memory))), blocks)}
+	runtime.AddCleanup(f, func(memory []byte) { _ = unix.Munmap(memory) }, memory)
+	return f
 }
 
 // block returns the block of a fingerprint and the bits that choose within it.
@@ -36,6 +52,7 @@ func (f *filter) add(p Fingerprint) {
 		block[h>>6&7] |= 1 << (h & 63)
 		h >>= 9
 	}
+	runtime.KeepAlive(f)
 }
 
 // has reports whether a fingerprint may have been added; false is certain.
@@ -47,6 +64,7 @@ func (f *filter) has(p Fingerprint) bool {
 		}
 		h >>= 9
 	}
+	runtime.KeepAlive(f)
 	return true
 }
 
@@ -58,5 +76,6 @@ func (f *filter) passes() float64 {
 			set += bits.OnesCount64(word)
 		}
 	}
+	runtime.KeepAlive(f)
 	return math.Pow(float64(set)/float64(len(f.blocks)*blockBits), probes)
 }

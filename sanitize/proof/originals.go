@@ -32,8 +32,8 @@ type Originals struct {
 
 // maxFilterBytes bounds the filter; beyond maxPrints different originals only a share of them is looked for.
 const (
-	maxFilterBytes = 96 << 20
-	maxMadeBytes   = 48 << 20
+	maxFilterBytes = 80 << 20
+	maxMadeBytes   = 40 << 20
 	maxPrints      = maxFilterBytes * 8 / 10
 )
 
