@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/sqlsplit"
 	"github.com/mayflydb/mayfly/sanitize"
 	"github.com/mayflydb/mayfly/templates/archive"
 )
@@ -190,4 +191,36 @@ func TestJobsAndSettingsAreLeftOut(t *testing.T) {
 	if err != nil || len(loads) > 0 || len(findings) != 1 || findings[0].Code != codeRowsWithoutTable {
 		t.Errorf("the rows of cron.job: %d loads, findings %+v, %v", len(loads), findings, err)
 	}
+}
+
+// FuzzDefinition: only the contents of literals and comments change, whatever the SQL is.
+func FuzzDefinition(f *testing.F) {
+	f.Add("FUNCTION", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $_$ SELECT 'a' || $1 /* b */ $_$;")
+	f.Add("DEFAULT", `SET DEFAULT E'\x6a\'' || U&'\0041' || '\x6162' -- c`)
+	f.Add("TABLE", `CREATE TABLE "a""b" (c text DEFAULT 'it''s' CHECK (c <> 'd')) PARTITION BY LIST (c)`)
+	f.Fuzz(func(t *testing.T, kind, sql string) {
+		same := &definition{kind: kind, find: func(string) []passage { return nil }, made: func(_, text string) string { return text }}
+		if got := same.rewrite(sql); got != sql {
+			t.Fatalf("%q becomes %q although nothing is found", sql, got)
+		}
+		all := &definition{kind: kind, made: newShaper(testKey()).made, find: func(text string) []passage { return []passage{{0, len(text), "x"}} }}
+		before, after := rest(sql), rest(all.rewrite(sql))
+		if before != after {
+			t.Fatalf("%q: outside of literals there was %q, and now %q", sql, before, after)
+		}
+	})
+}
+
+// rest is what of a text is neither literal, comment nor number.
+func rest(sql string) string {
+	var out strings.Builder
+	for _, token := range sqlsplit.Tokens(sql, true) {
+		switch token.Kind {
+		case sqlsplit.KindWord, sqlsplit.KindIdentifier, sqlsplit.KindSymbol:
+			out.WriteString(sql[token.Begin:token.End] + " ")
+		default:
+			out.WriteString("… ")
+		}
+	}
+	return out.String()
 }

@@ -60,7 +60,7 @@ func (d *definition) literals(sql string, role func(*place) string, comment bool
 		end = token.End
 		switch token.Kind {
 		case sqlsplit.KindComment:
-			out.WriteString(d.replace(raw))
+			out.WriteString(d.comment(raw))
 			code.WriteByte(' ')
 		case sqlsplit.KindString, sqlsplit.KindEscaped, sqlsplit.KindDollar, sqlsplit.KindUnicode, sqlsplit.KindBits:
 			out.WriteString(d.literal(raw, token.Kind, role(at)))
@@ -129,9 +129,21 @@ func (d *definition) literal(raw string, kind sqlsplit.Kind, role string) string
 		return rewritten(raw, kind, value, body)
 	}
 	if inner, found := hexBytes(value); found {
-		return rewritten(raw, kind, value, `\x`+hex.EncodeToString([]byte(d.replace(inner))))
+		if made := d.replace(inner); made != inner {
+			return rewritten(raw, kind, value, `\x`+hex.EncodeToString([]byte(made)))
+		}
+		return raw
 	}
 	return rewritten(raw, kind, value, d.replace(value))
+}
+
+// comment returns an SQL comment without what was found in it. What begins and ends it stays.
+func (d *definition) comment(raw string) string {
+	inner, end := raw[2:], ""
+	if raw[0] == '/' && strings.HasSuffix(inner, "*/") {
+		inner, end = inner[:len(inner)-2], "*/"
+	}
+	return raw[:2] + d.replace(inner) + end
 }
 
 // minNumber is how many digits a number has that may be that of a card or an account.
@@ -140,7 +152,7 @@ const minNumber = 9
 // number returns a number without what was found in it. Bounds of sequences are round in their own way.
 func (d *definition) number(raw, role string) string {
 	switch {
-	case len(raw) < minNumber || d.kind == "SEQUENCE":
+	case len(raw) < minNumber || d.kind == "SEQUENCE" || strings.Trim(raw, "0123456789.") != "":
 		return raw
 	case role != "" && role != roleBody:
 		d.hold(raw, role)
@@ -165,17 +177,18 @@ func literalValue(raw string, kind sqlsplit.Kind) (string, bool) {
 	switch kind {
 	case sqlsplit.KindDollar:
 		tag := dollarTag(raw)
-		if len(raw) < 2*len(tag) {
+		if len(raw) < 2*len(tag) || !strings.HasSuffix(raw, tag) { // the text ends within it
 			return raw, false
 		}
 		return raw[len(tag) : len(raw)-len(tag)], true
 	case sqlsplit.KindString:
-		return quotedValue(raw, false), true
+		return quotedValue(raw, false)
 	case sqlsplit.KindEscaped:
-		value := quotedValue(raw, true)
-		return value, utf8.ValidString(value)
+		value, closed := quotedValue(raw, true)
+		return value, closed && utf8.ValidString(value)
 	default:
-		return quotedValue(raw, false), false
+		value, _ := quotedValue(raw, false)
+		return value, false
 	}
 }
 
@@ -196,12 +209,14 @@ func rewritten(raw string, kind sqlsplit.Kind, before, after string) string {
 	case sqlsplit.KindEscaped:
 		return "E'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(after) + "'"
 	default:
-		return "'" + strings.ReplaceAll(after, "'", "''") + "'"
+		prefix, _, _ := strings.Cut(raw, "'")
+		return prefix + "'" + strings.ReplaceAll(after, "'", "''") + "'"
 	}
 }
 
-// quotedValue returns the value of '…', of several of them with a line break between (PostgreSQL docs, 4.1.2.1).
-func quotedValue(raw string, escapes bool) string {
+// quotedValue returns the value of '…', of several of them with a line break between (PostgreSQL docs, 4.1.2.1); false if
+// it does not end.
+func quotedValue(raw string, escapes bool) (string, bool) {
 	var out []byte
 	inside := false
 	for i := 0; i < len(raw); i++ {
@@ -224,7 +239,7 @@ func quotedValue(raw string, escapes bool) string {
 			out = append(out, c)
 		}
 	}
-	return string(out)
+	return string(out), !inside
 }
 
 // appendEscape appends what stands after a backslash in E'…', and returns how many bytes that is written with.
