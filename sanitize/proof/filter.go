@@ -35,7 +35,7 @@ func newFilter(n, maxBytes int64) *filter {
 	if err != nil {
 		return &filter{blocks: make([][8]uint64, blocks)}
 	}
-	f := &filter{blocks: unsafe.Slice((*[8]uint64)(unsafe.Pointer(unsafe.SliceData(memory))), blocks)}
+	f := &filter{blocks: unsafe.Slice((*[8]uint64)(unsafe.Pointer(unsafe.SliceData(memory))), blocks)} //nolint:gosec // page-aligned, and as long as that
 	runtime.AddCleanup(f, func(memory []byte) { _ = unix.Munmap(memory) }, memory)
 	return f
 }
