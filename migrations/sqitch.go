@@ -177,7 +177,8 @@ func (sqitch) register(ctx context.Context, r *run, registry string) error {
 }
 
 // sqitchHarmless are commands of psql that change nothing about what a script does to the database.
-var sqitchHarmless = regexp.MustCompile(`^\\(set[ \t]+(ON_ERROR_STOP([ \t]+(1|on|true))?|QUIET|VERBOSITY|SHOW_CONTEXT|ECHO)([ \t]+\w+)?|(pset|timing|echo|qecho|warn|x|t|a)\b[^\n]*)[ \t]*\r?$`)
+var sqitchHarmless = regexp.MustCompile(`^\\(set[ \t]+(ON_ERROR_STOP([ \t]+(1|on|true))?|(QUIET|VERBOSITY|SHOW_CONTEXT|ECHO)([ \t]+\w+)?)|` +
+	`(pset|timing|echo|qecho|warn|x|t|a)\b[^\n]*)[ \t]*\r?$`)
 
 // sqitchVariable is a variable that psql would fill in: those that Sqitch and psql set themselves.
 var sqitchVariable = regexp.MustCompile(`^(registry|[A-Z][A-Z_]+)$`)

@@ -251,12 +251,14 @@ func (p *sqitchPlanParser) dependencies(c *sqitchChange, list string) error {
 		if own && d.id == "" {
 			d.id = p.find(d)
 		}
-		if match[1] == "!" {
+		switch {
+		case match[1] == "!" && own && d.id != "":
+			return p.fail("change %q conflicts with %q, which is deployed before it", c.name, d.key())
+		case own && d.id == "":
+			return p.fail("change %q requires %q, or conflicts with it, and it is not in the plan before it", c.name, d.key())
+		case match[1] == "!":
 			c.conflicts = append(c.conflicts, d)
 			continue
-		}
-		if own && d.id == "" {
-			return p.fail("change %q requires %q, which is not in the plan before it", c.name, d.key())
 		}
 		c.requires = append(c.requires, d)
 	}

@@ -1,0 +1,363 @@
+package migrations
+
+import (
+	"crypto/md5" //nolint:gosec // Liquibase's checksum
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"hash/crc32"
+	"strings"
+	"testing"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// directory is one tool's form of a whole history, and what it leaves in its table. The tools here keep more than one file for
+// a migration, or checksums that cover several.
+type directory struct {
+	tool, path, table string
+	// files writes the whole history.
+	files func(steps []step) []File
+	// create and row are the tool's own statements: the first half is written with them. row counts from 0.
+	create string
+	row    func(i int, steps []step) string
+	// shown is what is compared of a row: everything but times. order sorts the rows.
+	shown, order string
+	want         func(i int, steps []step) string
+	// extra is how many rows there are besides those of the steps.
+	extra int
+}
+
+func (d directory) settings() mayfly.MigrationSettings {
+	return mayfly.MigrationSettings{Tool: d.tool, Path: d.path}
+}
+
+func file(path, content string) File { return File{Path: path, Content: []byte(content)} }
+
+func stamp(i int) string { return fmt.Sprintf("202401%02d120000", i+1) }
+
+func crc(text string) int32 {
+	return int32(crc32.ChecksumIEEE([]byte(strings.ReplaceAll(text, "\n", "")))) //nolint:gosec // the tool's own
+}
+
+func sha(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+
+func md5sum(text string) string { return fmt.Sprintf("9:%x", md5.Sum([]byte(text))) } //nolint:gosec // see the import
+
+func atlasText(s step) string {
+	if s.alone {
+		return "-- atlas:txmode none\n\n" + s.up + "\n"
+	}
+	return "-- " + s.name + "\n" + s.up + "\n"
+}
+
+// atlasSums is the sum file of a directory, as https://atlasgo.io/concepts/migration-directory-integrity has it.
+func atlasSums(steps []step) (file string, hashes []string) {
+	all, lines, running := sha256.New(), "", sha256.New()
+	for i, s := range steps {
+		name := stamp(i) + "_" + s.name + ".sql"
+		_, _ = running.Write([]byte(name + atlasText(s)))
+		hash := base64.StdEncoding.EncodeToString(running.Sum(nil))
+		_, _ = all.Write([]byte(name + hash))
+		hashes = append(hashes, hash)
+		lines += name + " h1:" + hash + "\n"
+	}
+	return "h1:" + base64.StdEncoding.EncodeToString(all.Sum(nil)) + "\n" + lines, hashes
+}
+
+func liquibaseText(i int, s step) string {
+	options := ""
+	if s.alone {
+		options = " runInTransaction:false"
+	}
+	return fmt.Sprintf("--liquibase formatted sql\n\n--changeset ada:%d%s\n--comment %s\n%s\n--rollback %s\n",
+		i+1, options, s.name, s.up, strings.ReplaceAll(s.down, "\n", "\n--rollback "))
+}
+
+func flywayScript(i int, s step) string { return fmt.Sprintf("V1_%d__%s.sql", i+1, s.name) }
+
+func directories() []directory {
+	return []directory{
+		{
+			tool: Flyway, path: "src/main/resources/db/migration", table: "flyway_schema_history", order: "installed_rank",
+			files: func(steps []step) []File {
+				list := []File{file("src/main/resources/db/migration/R__totals.sql", "CREATE OR REPLACE VIEW totals AS SELECT count(*) FROM customers;\n")}
+				for i, s := range steps {
+					list = append(list, file("src/main/resources/db/migration/"+flywayScript(i, s), s.up+"\r\n"))
+				}
+				return list
+			},
+			// As PostgreSQLDatabase.getRawCreateScript of Flyway 11 has it.
+			create: `CREATE TABLE "flyway_schema_history" ("installed_rank" INT NOT NULL, "version" VARCHAR(50), "description" VARCHAR(200) NOT NULL,
+				"type" VARCHAR(20) NOT NULL, "script" VARCHAR(1000) NOT NULL, "checksum" INTEGER, "installed_by" VARCHAR(100) NOT NULL,
+				"installed_on" TIMESTAMP NOT NULL DEFAULT now(), "execution_time" INTEGER NOT NULL, "success" BOOLEAN NOT NULL);
+				ALTER TABLE "flyway_schema_history" ADD CONSTRAINT "flyway_schema_history_pk" PRIMARY KEY ("installed_rank");
+				CREATE INDEX "flyway_schema_history_s_idx" ON "flyway_schema_history" ("success")`,
+			row: func(i int, steps []step) string {
+				return fmt.Sprintf(`INSERT INTO flyway_schema_history VALUES (%d, '1.%d', '%s', 'SQL', '%s', %d, current_user, now(), 12, true)`,
+					i+1, i+1, strings.ReplaceAll(steps[i].name, "_", " "), flywayScript(i, steps[i]), crc(steps[i].up))
+			},
+			shown: `concat_ws('|', installed_rank, coalesce(version, 'NULL'), description, type, script, checksum, installed_by = current_database() OR installed_by LIKE 'app\_%', execution_time >= 0, success)`,
+			want: func(i int, steps []step) string {
+				if i == len(steps) {
+					return fmt.Sprintf("%d|NULL|totals|SQL|R__totals.sql|%d|t|t|t", i+1, crc("CREATE OR REPLACE VIEW totals AS SELECT count(*) FROM customers;\n"))
+				}
+				return fmt.Sprintf("%d|1.%d|%s|SQL|%s|%d|t|t|t", i+1, i+1, strings.ReplaceAll(steps[i].name, "_", " "), flywayScript(i, steps[i]), crc(steps[i].up))
+			},
+			extra: 1,
+		},
+		{
+			tool: Prisma, path: "prisma/migrations", table: "_prisma_migrations", order: "started_at",
+			files: func(steps []step) []File {
+				list := []File{file("prisma/migrations/migration_lock.toml", "# Please do not edit this file manually\nprovider = \"postgresql\"\n")}
+				for i, s := range steps {
+					list = append(list, file("prisma/migrations/"+stamp(i)+"_"+s.name+"/migration.sql", s.up+"\n"))
+				}
+				return list
+			},
+			// As PostgresConnector::create_migrations_table of prisma-engines has it.
+			create: `CREATE TABLE _prisma_migrations (id VARCHAR(36) PRIMARY KEY NOT NULL, checksum VARCHAR(64) NOT NULL, finished_at TIMESTAMPTZ,
+				migration_name VARCHAR(255) NOT NULL, logs TEXT, rolled_back_at TIMESTAMPTZ, started_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+				applied_steps_count INTEGER NOT NULL DEFAULT 0)`,
+			row: func(i int, steps []step) string {
+				return fmt.Sprintf(`INSERT INTO _prisma_migrations VALUES (gen_random_uuid()::text, '%s', now(), '%s_%s', NULL, NULL, now(), 1)`,
+					sha(steps[i].up+"\n"), stamp(i), steps[i].name)
+			},
+			shown: `concat_ws('|', id ~ '^[0-9a-f-]{36}$', checksum, finished_at >= started_at, migration_name, coalesce(logs, 'NULL'), coalesce(rolled_back_at::text, 'NULL'), applied_steps_count)`,
+			want: func(i int, steps []step) string {
+				return fmt.Sprintf("t|%s|t|%s_%s|NULL|NULL|1", sha(steps[i].up+"\n"), stamp(i), steps[i].name)
+			},
+		},
+		{
+			tool: Drizzle, path: "drizzle", table: "drizzle.__drizzle_migrations", order: "id",
+			files: func(steps []step) []File {
+				var entries []string
+				var list []File
+				for i, s := range steps {
+					entries = append(entries, fmt.Sprintf(`{"idx": %d, "version": "7", "when": %d, "tag": "%04d_%s", "breakpoints": true}`, i, 1700000000000+i, i, s.name))
+					list = append(list, file(fmt.Sprintf("drizzle/%04d_%s.sql", i, s.name), drizzleText(s)))
+				}
+				return append(list, file("drizzle/meta/_journal.json", `{"version": "7", "dialect": "postgresql", "entries": [`+strings.Join(entries, ",\n")+`]}`),
+					file("drizzle/meta/0000_snapshot.json", "{}"))
+			},
+			// As PgDialect.migrate of drizzle-orm 0.45 has it.
+			create: `CREATE SCHEMA IF NOT EXISTS "drizzle"; CREATE TABLE IF NOT EXISTS "drizzle"."__drizzle_migrations" (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at bigint)`,
+			row: func(i int, steps []step) string {
+				return fmt.Sprintf(`INSERT INTO drizzle.__drizzle_migrations ("hash", "created_at") VALUES ('%s', %d)`, sha(drizzleText(steps[i])), 1700000000000+i)
+			},
+			shown: `concat_ws('|', id, hash, created_at)`,
+			want: func(i int, steps []step) string {
+				return fmt.Sprintf("%d|%s|%d", i+1, sha(drizzleText(steps[i])), 1700000000000+i)
+			},
+		},
+		{
+			tool: Atlas, path: "migrations", table: "atlas_schema_revisions.atlas_schema_revisions", order: "version",
+			files: func(steps []step) []File {
+				sums, _ := atlasSums(steps)
+				list := []File{file("migrations/atlas.sum", sums)}
+				for i, s := range steps {
+					list = append(list, file("migrations/"+stamp(i)+"_"+s.name+".sql", atlasText(s)))
+				}
+				return list
+			},
+			create: `CREATE SCHEMA "atlas_schema_revisions"; CREATE TABLE "atlas_schema_revisions"."atlas_schema_revisions" ("version" character varying NOT NULL,
+				"description" character varying NOT NULL, "type" bigint NOT NULL DEFAULT 2, "applied" bigint NOT NULL DEFAULT 0, "total" bigint NOT NULL DEFAULT 0,
+				"executed_at" timestamptz NOT NULL, "execution_time" bigint NOT NULL, "error" text NULL, "error_stmt" text NULL, "hash" character varying NOT NULL,
+				"partial_hashes" jsonb NULL, "operator_version" character varying NOT NULL, PRIMARY KEY ("version"))`,
+			row: func(i int, steps []step) string {
+				_, hashes := atlasSums(steps)
+				n := len(split(steps[i].up, span{0, len(steps[i].up)}))
+				return fmt.Sprintf(`INSERT INTO atlas_schema_revisions.atlas_schema_revisions VALUES ('%s', '%s', 2, %d, %d, now(), 1234, '', '', '%s', 'null', 'Atlas CLI v0.32.0')`,
+					stamp(i), steps[i].name, n, n, hashes[i])
+			},
+			shown: `concat_ws('|', version, description, type, applied, total, execution_time > 0, error, error_stmt, hash, partial_hashes, operator_version LIKE 'Atlas CLI%')`,
+			want: func(i int, steps []step) string {
+				_, hashes := atlasSums(steps)
+				n := len(split(steps[i].up, span{0, len(steps[i].up)}))
+				return fmt.Sprintf("%s|%s|2|%d|%d|t|||%s|null|t", stamp(i), steps[i].name, n, n, hashes[i])
+			},
+		},
+		{
+			tool: Liquibase, path: "src/main/resources/db/changelog", table: "databasechangelog", order: "orderexecuted",
+			files: func(steps []step) []File {
+				list := []File{file("src/main/resources/db/changelog/db.changelog-master.yaml", "databaseChangeLog:\n  - includeAll:\n      path: db/changelog/changes\n")}
+				for i, s := range steps {
+					list = append(list, file(fmt.Sprintf("src/main/resources/db/changelog/changes/%03d-%s.sql", i+1, s.name), liquibaseText(i, s)))
+				}
+				return list
+			},
+			create: `CREATE TABLE databasechangelog (ID VARCHAR(255) NOT NULL, AUTHOR VARCHAR(255) NOT NULL, FILENAME VARCHAR(255) NOT NULL,
+				DATEEXECUTED TIMESTAMP WITHOUT TIME ZONE NOT NULL, ORDEREXECUTED INT NOT NULL, EXECTYPE VARCHAR(10) NOT NULL, MD5SUM VARCHAR(35),
+				DESCRIPTION VARCHAR(255), COMMENTS VARCHAR(255), TAG VARCHAR(255), LIQUIBASE VARCHAR(20), CONTEXTS VARCHAR(255), LABELS VARCHAR(255), DEPLOYMENT_ID VARCHAR(10));
+				CREATE TABLE databasechangeloglock (ID INT NOT NULL, LOCKED BOOLEAN NOT NULL, LOCKGRANTED TIMESTAMP WITHOUT TIME ZONE, LOCKEDBY VARCHAR(255), PRIMARY KEY (ID));
+				INSERT INTO databasechangeloglock (ID, LOCKED) VALUES (1, FALSE)`,
+			row: func(i int, steps []step) string {
+				return fmt.Sprintf(`INSERT INTO databasechangelog VALUES ('%d', 'ada', 'db/changelog/changes/%03d-%s.sql', now(), %d, 'EXECUTED', '%s', 'sql', '%s', NULL, '4.33.0', NULL, NULL, '1915418607')`,
+					i+1, i+1, steps[i].name, i+1, liquibaseDigest(steps[i]), steps[i].name)
+			},
+			shown: `concat_ws('|', id, author, filename, orderexecuted, exectype, md5sum, description, comments, coalesce(tag, 'NULL'), liquibase, coalesce(contexts, 'NULL'), coalesce(labels, 'NULL'), deployment_id ~ '^[0-9]{10}$')`,
+			want: func(i int, steps []step) string {
+				return fmt.Sprintf("%d|ada|db/changelog/changes/%03d-%s.sql|%d|EXECUTED|%s|sql|%s|NULL|4.33.0|NULL|NULL|t",
+					i+1, i+1, steps[i].name, i+1, liquibaseDigest(steps[i]), steps[i].name)
+			},
+		},
+	}
+}
+
+func drizzleText(s step) string {
+	if strings.Contains(s.up, "$$") {
+		return s.up
+	}
+	return strings.ReplaceAll(s.up, ";\n", ";--> statement-breakpoint\n")
+}
+
+func liquibaseDigest(s step) string {
+	return md5sum(md5sum(strings.NewReplacer(" ", "", "\n", "").Replace(s.up)) + ":")
+}
+
+// steps are those of the shop as the tool can have them.
+func (d directory) steps() []step {
+	steps := shop()
+	if d.tool == Drizzle { // everything is one transaction
+		for i := range steps {
+			steps[i].up = strings.ReplaceAll(steps[i].up, " CONCURRENTLY", "")
+		}
+	}
+	return steps
+}
+
+func (d directory) rows(t *testing.T, b *testBundle) string {
+	t.Helper()
+	return one[string](t, b, `SELECT coalesce(string_agg(`+d.shown+`, E'\n' ORDER BY `+d.order+`), '') FROM `+d.table)
+}
+
+func (d directory) columns(t *testing.T, b *testBundle) string {
+	t.Helper()
+	return one[string](t, b, `SELECT string_agg(format('%s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull,
+			replace(pg_get_expr(adbin, adrelid), 'pg_catalog.', '')), E'\n' ORDER BY attnum)
+			|| E'\n' || coalesce((SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY conname) FROM pg_constraint WHERE conrelid = $1::regclass AND contype <> 'n'), '')
+		FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+		WHERE attrelid = $1::regclass AND attnum > 0`, d.table)
+}
+
+func (d directory) half(t *testing.T, b *testBundle, steps []step, n int) {
+	t.Helper()
+	b.asApplication(t, d.create)
+	for i := range n {
+		b.asApplication(t, steps[i].up)
+		b.asApplication(t, d.row(i, steps))
+	}
+}
+
+func TestEachDirectoryToolAppliesTheSecondHalf(t *testing.T) {
+	t.Parallel()
+	for _, d := range directories() {
+		t.Run(d.tool, func(t *testing.T) {
+			t.Parallel()
+			steps := d.steps()
+			var want []string
+			for i := range len(steps) + d.extra {
+				want = append(want, d.want(i, steps))
+			}
+			halved, whole := setup(t), setup(t)
+			d.half(t, halved, steps, 6)
+			report := halved.mustApply(t, d.settings(), d.files(steps))
+			if len(report.Applied) != 6+d.extra || report.AlreadyApplied != 6 || len(report.Skipped)+len(report.Pending) != 0 {
+				t.Errorf("applied %+v on top of %d, skipped %+v", report.Applied, report.AlreadyApplied, report.Skipped)
+			}
+			if got := d.rows(t, halved); got != strings.Join(want, "\n") {
+				t.Errorf("the tracking table has\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+			}
+			whole.mustApply(t, d.settings(), d.files(steps))
+			if got := d.rows(t, whole); got != strings.Join(want, "\n") {
+				t.Errorf("from nothing, the tracking table has\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+			}
+			if a, b := schemaOf(t, halved), schemaOf(t, whole); a != b {
+				t.Errorf("schemas differ: in halves\n%s\nat once\n%s", a, b)
+			}
+			if a, b := d.columns(t, halved), d.columns(t, whole); a != b {
+				t.Errorf("our tracking table is\n%s\nand the tool's\n%s", b, a)
+			}
+			if again := whole.mustApply(t, d.settings(), d.files(steps)); len(again.Applied) != 0 {
+				t.Errorf("a second run applied %+v", again.Applied)
+			}
+		})
+	}
+}
+
+// What a failed migration leaves in the table differs from tool to tool.
+func TestFailureInTheMiddleOfEachDirectoryTool(t *testing.T) {
+	t.Parallel()
+	for _, d := range directories() {
+		t.Run(d.tool, func(t *testing.T) {
+			t.Parallel()
+			steps := d.steps()
+			steps[7].up = "CREATE TABLE left_over ();\nALTER TABLE orders\n  ADD COLUM status int;"
+			b := setup(t)
+			files := d.files(steps)
+			report, err := b.apply(t, d.settings(), files, ApplyOptions{})
+			f := report.Failure
+			if mayfly.ErrorCode(err) != mayfly.CodeMigrationFailed || f == nil {
+				t.Fatalf("error %v, failure %+v", err, f)
+			}
+			for _, candidate := range files {
+				text := string(candidate.Content)
+				if candidate.Path != f.File {
+					continue
+				}
+				line, column := lineColumn(text, max(0, strings.Index(text, "int;")))
+				if f.Line != line || f.Column != column || f.SQLState != "42601" {
+					t.Errorf("failure in %s at %d:%d, %s; want %d:%d", f.File, f.Line, f.Column, f.SQLState, line, column)
+				}
+			}
+			if !strings.Contains(f.File, steps[7].name) || len(report.Applied) != 8 {
+				t.Errorf("failure in %s after %d", f.File, len(report.Applied))
+			}
+			if one[bool](t, b, "SELECT to_regclass('left_over') IS NOT NULL") {
+				t.Error("the failed migration was not rolled back")
+			}
+			want := map[string]int{Drizzle: 0, Prisma: 8}
+			n, ok := want[d.tool]
+			if !ok {
+				n = 7
+			}
+			if got := one[int](t, b, "SELECT count(*) FROM "+d.table); got != n {
+				t.Errorf("%d rows in the tracking table, want %d", got, n)
+			}
+			history, err := Parse(d.settings(), d.files(d.steps()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			state, err := ReadState(t.Context(), b.connect(t), d.settings())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = history.Pending(state)
+			if (err != nil) != (d.tool == Prisma) {
+				t.Errorf("after the failure, a repaired directory gives %v", err)
+			}
+		})
+	}
+}
+
+// Rows and files of projects whose histories are public: what the tools themselves have computed.
+func TestChecksumsAreThoseOfTheTools(t *testing.T) {
+	t.Parallel()
+	// Flyway wrote -11736908 for these lines.
+	text := "ALTER TABLE token RENAME COLUMN token TO name;\nALTER TABLE token ADD CONSTRAINT token_name_key UNIQUE (name);\nALTER TABLE token ADD description VARCHAR(255);\n"
+	for _, variant := range []string{text, strings.ReplaceAll(text, "\n", "\r\n"), "\uFEFF" + strings.TrimSpace(text)} {
+		if got := flywayChecksum([]byte(variant)); got != "-11736908" {
+			t.Errorf("Flyway's checksum of %q is %s", variant, got)
+		}
+	}
+	// Liquibase 5.0.3 wrote this one.
+	changelog := "--liquibase formatted sql\n\n--changeset richard:001-create-sector\nCREATE TABLE sector (\n    id INTEGER PRIMARY KEY,\n    name VARCHAR(255) NOT NULL,\n" +
+		"    parent_id INTEGER,\n    sort_order INTEGER NOT NULL,\n\n    CONSTRAINT fk_sector_parent FOREIGN KEY (parent_id) REFERENCES sector(id)\n);\n--rollback DROP TABLE sector;\n"
+	history, err := Parse(mayfly.MigrationSettings{Tool: Liquibase, Path: "db/001.sql"}, []File{file("db/001.sql", changelog)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := history.Migrations[0].Checksum; got != "9:99525f4ff230cf2eba4f7aa01c170f9d" {
+		t.Errorf("Liquibase's checksum is %s", got)
+	}
+}
