@@ -221,10 +221,15 @@ func (n notation) content(i int, s step) string { return n.files(n.version(i+1),
 // half brings a database to the first steps with the tool's own statements.
 func (n notation) half(t *testing.T, b *testBundle, steps []step) {
 	t.Helper()
-	b.asApplication(t, n.create)
+	conn := b.connect(t)
+	statements := []string{n.create}
 	for i, s := range steps {
-		b.asApplication(t, s.up)
-		b.asApplication(t, n.row(n.version(i+1), s, n.content(i, s)))
+		statements = append(statements, s.up, n.row(n.version(i+1), s, n.content(i, s)))
+	}
+	for _, statement := range statements {
+		if _, err := conn.PgConn().Exec(t.Context(), statement).ReadAll(); err != nil {
+			t.Fatalf("run %q: %v", statement, err)
+		}
 	}
 }
 
