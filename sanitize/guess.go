@@ -26,7 +26,7 @@ func guessOf(table, column, typ string, e *evidence) guess {
 	}
 	k, share := e.kind()
 	switch {
-	case share >= decisive && k != recognise.Phone, share >= decisive && (name == "" || name == string(recognise.Phone)):
+	case share >= decisive && (name == "" || name == string(k) || name == recognise.NationalID && k.National() || k != recognise.Phone && !k.National()):
 		g := guess{string(k), 0.6 + 0.35*share, fmt.Sprintf("%.0f%% of %d values are %s", share*100, e.values, k.Noun())}
 		if string(k) == name {
 			g.confidence, g.why = max(confidence, 0.6+0.39*share), g.why+", and the name says so"

@@ -132,7 +132,9 @@ func byFamily(t *target, table *Table, g guess, e *evidence) []proposal {
 		switch {
 		case g.kind == string(recognise.BirthDate):
 			return append(as("birth_date"), as("date_shift")...)
-		case strings.HasPrefix(t.base, "timestamp") || recognise.Impersonal(c.Name) || strings.Contains(strings.ToLower(c.Name), "date") && !strings.Contains(strings.ToLower(c.Name), "hire"):
+		case ofLife(c.Name):
+			return []proposal{{spec: "date_shift", confidence: 0.7, why: "a day in the life of a person"}}
+		case strings.HasPrefix(t.base, "timestamp") || recognise.Impersonal(c.Name) || strings.Contains(strings.ToLower(c.Name), "date"):
 			return keep(0.8, "when something happened in the application")
 		default:
 			return []proposal{{spec: "date_shift", confidence: 0.6, why: "a day that may be about a person"}}
@@ -166,6 +168,12 @@ func byFamily(t *target, table *Table, g guess, e *evidence) []proposal {
 	case familyOther:
 	}
 	return nil
+}
+
+// ofLife reports whether a date is one of somebody's life besides the birth.
+func ofLife(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"hire", "death", "died", "decease", "married", "wedding", "admission", "discharge"}, func(word string) bool { return strings.Contains(name, word) })
 }
 
 func impersonalConfidence(name string) float64 {
