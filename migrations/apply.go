@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/migrations/lint"
 )
 
 // The defaults of ApplyOptions.
@@ -31,8 +32,15 @@ type ApplyOptions struct {
 	// Observer connects a second time, to see what a statement waits for. nil means as conn is connected, which sees the
 	// locks of all sessions, and what those of the same role do.
 	Observer func(ctx context.Context) (*pgx.Conn, error)
+	// Observe fills in what each statement did (Step.Observed), what changed in the schema and in the data, and the findings that
+	// come of it. It takes a second session, opened as Observer says.
+	Observe bool
+	// Thresholds decide how bad a finding is. The zero value means lint.Defaults.
+	Thresholds lint.Thresholds
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	observed *observation // nil if nothing is observed
 }
 
 func (o ApplyOptions) withDefaults() ApplyOptions {
@@ -71,7 +79,12 @@ func Apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions) (*
 	if err := refuseSuperuser(ctx, conn); err != nil {
 		return report, ended(ctx, err)
 	}
-	if err := plan.impl.apply(ctx, conn, plan, opts, report); err != nil {
+	if opts.Observe {
+		opts.observed = observeRun(ctx, conn, opts, report)
+	}
+	err := plan.impl.apply(ctx, conn, plan, opts, report)
+	opts.observed.finish(ctx, plan, opts.Thresholds, report)
+	if err != nil {
 		return report, ended(ctx, err)
 	}
 	return report, nil

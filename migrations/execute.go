@@ -30,6 +30,18 @@ type outcome struct {
 // When ctx ends, the statement is cancelled on the server and the connection stays usable, so that the failure can be
 // looked at and the lock be given back. pgx by itself would drop the connection.
 func execute(ctx context.Context, conn *pgx.Conn, text string) outcome {
+	return executeFor(ctx, conn, text, nil)
+}
+
+// results is somebody who wants to see the results of a query.
+type results interface {
+	// Result may read a result; it returns true if the result is none of a statement of the text's.
+	Result(reader *pgconn.ResultReader) bool
+	Completed(tag pgconn.CommandTag)
+}
+
+// executeFor is execute with somebody who looks on, or nil.
+func executeFor(ctx context.Context, conn *pgx.Conn, text string, to results) outcome {
 	if err := ctx.Err(); err != nil {
 		return outcome{err: err}
 	}
@@ -44,7 +56,7 @@ func execute(ctx context.Context, conn *pgx.Conn, text string) outcome {
 			cancelUntil(hard, conn.PgConn(), done, cut)
 		}
 	}()
-	result := receive(hard, conn.PgConn(), text)
+	result := receive(hard, conn.PgConn(), text, to)
 	close(done)
 	<-watched
 	return result
@@ -71,10 +83,13 @@ func cancelUntil(ctx context.Context, conn *pgconn.PgConn, done <-chan struct{},
 	}
 }
 
-func receive(ctx context.Context, conn *pgconn.PgConn, text string) outcome {
+func receive(ctx context.Context, conn *pgconn.PgConn, text string, to results) outcome {
 	var result outcome
 	reader := conn.Exec(ctx, text)
 	for reader.NextResult() {
+		if to != nil && to.Result(reader.ResultReader()) {
+			continue
+		}
 		tag, err := reader.ResultReader().Close()
 		if err != nil {
 			break
@@ -83,6 +98,9 @@ func receive(ctx context.Context, conn *pgconn.PgConn, text string) outcome {
 			continue
 		}
 		result.statements++
+		if to != nil {
+			to.Completed(tag)
+		}
 		if writes(tag) {
 			result.rows += tag.RowsAffected()
 		}

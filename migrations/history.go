@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/migrations/lint"
 )
 
 // File is one file of the repository at one commit.
@@ -88,12 +89,29 @@ const (
 	FindingDuplicate  FindingKind = "duplicate"    // two migrations have the same version
 )
 
-// Finding is something about the migrations directory that the developer should know, and that stops nothing.
+// Finding is something that the developer should know, and that stops nothing: about the migrations directory, or about what a
+// migration did (the kinds are then the codes of package lint).
 type Finding struct {
 	Kind    FindingKind `json:"kind"`
 	Version string      `json:"version,omitempty"`
 	File    string      `json:"file,omitempty"`
 	Message string      `json:"message"`
+
+	// The rest is there for what a migration did.
+
+	// Severity is info, warning or error.
+	Severity lint.Severity `json:"severity,omitempty"`
+	// Line and EndLine are where the statement is in the file, from 1.
+	Line    int `json:"line,omitempty"`
+	EndLine int `json:"end_line,omitempty"`
+	// Relation is what it is about.
+	Relation string `json:"relation,omitempty"`
+	// Instead is the safer way.
+	Instead string `json:"instead,omitempty"`
+	// Scale is what the statement cost on this data.
+	Scale *lint.Scale `json:"scale,omitempty"`
+	// Waived is the reason that the file gives for doing it all the same; "" if it is not waived.
+	Waived string `json:"waived,omitempty"`
 }
 
 // History is every migration of one commit, in the order in which the tool applies them.

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mayflydb/mayfly/internal/sqlsplit"
+	"github.com/mayflydb/mayfly/migrations/observe"
+	"github.com/mayflydb/mayfly/migrations/schemadiff"
 )
 
 // Report says what Apply did. Its JSON form is part of the external contract. It never holds more of the database's
@@ -39,6 +41,19 @@ type Report struct {
 	// DatabaseBytesBefore and DatabaseBytesAfter are pg_database_size; 0 if not measured.
 	DatabaseBytesBefore int64 `json:"database_bytes_before"`
 	DatabaseBytesAfter  int64 `json:"database_bytes_after"`
+
+	// The rest is there if the run was observed.
+
+	// Schema is what changed from before the run to after it.
+	Schema *schemadiff.Diff `json:"schema,omitempty"`
+	// Data is how many rows of which table were written, all migrations together.
+	Data []observe.Data `json:"data,omitempty"`
+	// Environment says under which settings the figures came about.
+	Environment *observe.Environment `json:"environment,omitempty"`
+	// Annotations are the failure and the findings that have a place in a file, as a forge shows them at the source.
+	Annotations []Annotation `json:"annotations,omitempty"`
+	// Unobserved says why something is missing here; "" if nothing is.
+	Unobserved string `json:"unobserved,omitempty"`
 }
 
 // Step is one migration being applied.
@@ -57,6 +72,8 @@ type Step struct {
 	Statements   int    `json:"statements"`
 	RowsAffected int64  `json:"rows_affected"`
 	Error        string `json:"error,omitempty"`
+	// Observed is what each statement did, if the run was observed.
+	Observed *observe.Migration `json:"observed,omitempty"`
 }
 
 // Remaining is a migration that was not reached.

@@ -53,10 +53,12 @@ func (r *run) migration(ctx context.Context, index int, m Migration, migrate mig
 		Version: m.Version, Name: m.Name, File: m.file(), SHA: m.sha(), Index: index + 1, Total: len(r.plan.Pending),
 	}
 	r.opts.Progress(step)
+	r.opts.observed.begin(r)
 	start := r.opts.Now()
 	result, failure := migrate(ctx, m)
 	step.Done, step.Statements, step.RowsAffected = true, result.statements, result.rows
 	step.DurationMS = milliseconds(r.opts.Now().Sub(start))
+	step.Observed = r.opts.observed.end(ctx)
 	if failure != nil {
 		step.Error = failure.String()
 	}
@@ -104,7 +106,7 @@ func (r *run) query(ctx context.Context, m Migration, s script, q span) (outcome
 	pieces := sqlsplit.Counted(sqlsplit.Split(text, r.conn.PgConn().ParameterStatus("standard_conforming_strings") != "off"))
 	bytePositions := inBytes(r.conn.PgConn())
 	stop := r.watch.during(ctx)
-	result := execute(ctx, r.conn, text)
+	result := r.opts.observed.execute(ctx, r, s, q, pieces)
 	wait := stop()
 	if result.err == nil {
 		return result, nil
