@@ -107,6 +107,11 @@ func (r *run) scan(ctx context.Context) (string, error) {
 	if r.proof.files, err = relationFiles(ctx, admin); err != nil {
 		return "", err
 	}
+	var pristine string
+	if err := admin.QueryRow(ctx, pristineQuery).Scan(&pristine); err != nil {
+		return "", fmt.Errorf("find what PostgreSQL itself brings: %w", err)
+	}
+	r.proof.scanner.Pristine(pristine)
 	if err := r.judge(); err != nil {
 		return "", err
 	}
@@ -208,6 +213,10 @@ SELECT pg_catalog.pg_relation_filepath(c.oid), CASE c.relkind WHEN 'i' THEN 'ind
 	|| coalesce(o.oid, c.oid)::pg_catalog.regclass
 FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class o ON o.reltoastrelid = c.oid
 WHERE pg_catalog.pg_relation_filepath(c.oid) IS NOT NULL`
+
+// pristineQuery finds the directory of what initdb made, names of countries and languages among it. Only a superuser could
+// connect to that database, after allowing it.
+const pristineQuery = `SELECT 'base/' || oid FROM pg_catalog.pg_database WHERE datname = 'template0' AND NOT datallowconn`
 
 func relationFiles(ctx context.Context, admin *pgx.Conn) (map[string]string, error) {
 	rows, err := admin.Query(ctx, relationFilesQuery)

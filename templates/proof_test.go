@@ -12,9 +12,9 @@ import (
 )
 
 const provedSource = `
-CREATE TABLE people (id int PRIMARY KEY, email text UNIQUE, name text, phone text, city text, born int, notes text, doc jsonb);
+CREATE TABLE people (id int PRIMARY KEY, email text UNIQUE, name text, phone text, city text, country text, born int, notes text, doc jsonb);
 INSERT INTO people SELECT g, 'quirina.zebulon' || g || '@planted.example', 'Quirina Zebulon ' || g, '+49 170 555' || lpad(g::text, 6, '0'),
-	'Gotham upon Hudson', 1950 + g % 3, CASE WHEN g = 7 THEN repeat('long text, ', 3000) || 'quirina at the end' END,
+	'Gotham upon Hudson', 'United Kingdom', 1950 + g % 3, CASE WHEN g = 7 THEN repeat('long text, ', 3000) || 'quirina at the end' END,
 	jsonb_build_object('mail', 'zebulon' || g || '@planted.example', 'kind', 'customer') FROM generate_series(1, 200) g;
 CREATE INDEX ON people (lower(email));
 CREATE MATERIALIZED VIEW mails AS SELECT lower(email) AS email FROM people;`
@@ -28,6 +28,7 @@ tables:
       name: {mask: person_name}
       phone: phone
       city: redact
+      country: redact # PostgreSQL's own catalogs name countries
       born: keep
       notes: redact
       doc: {mask: json, default: keep, paths: {$.mail: email}}

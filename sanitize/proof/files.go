@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	cleanpath "path"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -122,6 +124,10 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// Pristine says which directory of the cluster has nothing but what PostgreSQL brings: that of template0, where nobody can
+// connect. What is there is no evidence in any other file. It must be called before the search.
+func (s *Scanner) Pristine(dir string) { s.pristine = cleanpath.Clean(dir) }
+
 // startFiles says what the files will be searched for.
 func (s *Scanner) startFiles() *FilesLooked {
 	looked := &FilesLooked{Patterns: len(s.m.patterns.all)}
@@ -143,6 +149,7 @@ func (s *Scanner) doneFiles(looked *FilesLooked) {
 func (s *Scanner) file(in io.Reader, buffer []byte, path string, describe func(string) string) (int64, error) {
 	var total int64
 	kept := 0
+	pristine := s.pristine != "" && strings.HasPrefix(cleanpath.Clean(path), s.pristine+"/")
 	for {
 		n, err := io.ReadFull(in, buffer[kept:])
 		total += int64(n)
@@ -150,6 +157,10 @@ func (s *Scanner) file(in io.Reader, buffer []byte, path string, describe func(s
 		s.m.patterns.search(buffer[:end], func(i, at int) {
 			// What begins in the part that is kept is found again with the next one.
 			if s.m.patterns.all[i].excused.Load() || err == nil && at >= end-samplePrefix {
+				return
+			}
+			if pristine {
+				s.m.patterns.all[i].own.Store(true)
 				return
 			}
 			name := describe(path)

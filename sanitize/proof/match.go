@@ -167,7 +167,8 @@ func (m *matcher) hits(allowed func(Place) bool) ([]Hit, error) {
 	for h, count := range m.textHits {
 		p := &m.patterns.all[h.pattern]
 		// A whole value, too, holds itself: it was counted above.
-		if !p.excused.Load() && !seen[[2]uint32{h.place, p.column}] {
+		own := p.own.Load() && m.places[h.place].Kind == KindFile
+		if !p.excused.Load() && !own && !seen[[2]uint32{h.place, p.column}] {
 			add(m.places[h.place], p.column, count)
 		}
 	}

@@ -25,6 +25,7 @@ type Scanner struct {
 	// coincidences are values that are an original and the result of a transformer of ClassShared as well.
 	coincidences int64
 	files        *FilesLooked
+	pristine     string // the directory of template0
 }
 
 // Looked is how much was looked at in one kind of place.

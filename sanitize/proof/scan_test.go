@@ -259,6 +259,34 @@ func TestFilesAreSearched(t *testing.T) {
 	}
 }
 
+func TestWhatPostgresBringsIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	const country, person = "United Kingdom of Somewhere", "Quirina Zebulon Planted"
+	o := recorded(t, country, person)
+	files := map[string][]byte{
+		"base/4/2609": []byte("English (" + country + ")"), "base/5/2609": []byte("English (" + country + ")"),
+		"base/41/2609": []byte(person), "base/5/16384": []byte("x" + country),
+	}
+	describe := func(string) string { return "" }
+	for name, search := range map[string]func(*Scanner) error{
+		"archive":   func(s *Scanner) error { return s.Files(tarOf(t, files), describe) },
+		"directory": func(s *Scanner) error { return s.Directory(t.Context(), directoryOf(t, files), 2, describe) },
+	} {
+		s := NewScanner(o)
+		s.Pristine("base/4")
+		if err := search(s); err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.Outcome(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(out.Hits); len(out.Hits) != 1 || !strings.Contains(got, "file base/41/2609") {
+			t.Errorf("%s: hits are %s; want the person alone", name, got)
+		}
+	}
+}
+
 // directoryOf also has a link that leads to a file elsewhere, which is none of the cluster's.
 func directoryOf(t *testing.T, files map[string][]byte) string {
 	t.Helper()

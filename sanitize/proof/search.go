@@ -21,6 +21,9 @@ type pattern struct {
 	// excused is set when the pattern was found where it may be: where a transformer made it by itself, or in a place that
 	// the rules allow. It cannot be told from those elsewhere.
 	excused atomic.Bool
+	// own is set when PostgreSQL itself brings the text: "Iceland" is in the description of a collation. Then it tells nothing
+	// where it is found in a file.
+	own atomic.Bool
 }
 
 type window struct {
