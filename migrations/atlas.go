@@ -144,7 +144,7 @@ func (atlas) classify(m Migration, p *comparing) (Status, bool) {
 	if _, applied := p.applied[m.Version]; applied || m.duplicateOf != "" {
 		return Status{}, false
 	}
-	reason := ""
+	var reason string
 	switch revisions := p.c.State.Applied; {
 	case own.checkpoint && len(revisions) > 0:
 		reason = "a checkpoint: Atlas runs it on new databases only"

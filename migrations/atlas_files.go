@@ -129,6 +129,15 @@ func atlasStatements(text string) ([]span, error) {
 func splitAt(text string, from int, delimiter string) []span {
 	var parts []span
 	begin, next := from, from
+	found := -2 // the next delimiter, -1 for none any more, -2 if it is not known
+	seek := func() int {
+		if found == -2 || found >= 0 && found < next {
+			if found = strings.Index(text[next:], delimiter); found >= 0 {
+				found += next
+			}
+		}
+		return found
+	}
 	emit := func(end int) {
 		for _, p := range sqlsplit.Split(text[begin:end], true) {
 			if p.First >= 0 {
@@ -143,13 +152,10 @@ func splitAt(text string, from int, delimiter string) []span {
 		if quoted || t.Begin == t.End {
 			limit = from + t.Begin
 		}
-		for next < len(text) {
-			i := strings.Index(text[next:], delimiter)
-			if i < 0 || next+i >= limit {
-				break
-			}
-			emit(next + i)
-			next += i + len(delimiter)
+		for seek() >= 0 && seek() < limit {
+			end := seek()
+			emit(end)
+			next = end + len(delimiter)
 			begin = next
 		}
 		if quoted {

@@ -165,7 +165,7 @@ func flywayLimits(f File, m Migration, version string) error {
 func flywayChecksum(content []byte) string {
 	text := strings.TrimPrefix(string(content), "\uFEFF")
 	text = strings.NewReplacer("\r\n", "", "\n", "", "\r", "").Replace(text)
-	return strconv.Itoa(int(int32(crc32.ChecksumIEEE([]byte(strings.ToValidUTF8(text, "\uFFFD")))))) //nolint:gosec // the column is signed
+	return strconv.Itoa(int(int32(crc32.ChecksumIEEE([]byte(strings.ToValidUTF8(text, "\uFFFD"))))))
 }
 
 // flywayConfig reads <script>.sql.conf.

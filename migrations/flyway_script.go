@@ -51,7 +51,7 @@ func (w flyway) script(m Migration) (script, error) {
 	own, _ := m.own.(flywayFile)
 	for _, p := range flywayPlaceholder.FindAllStringSubmatchIndex(text, -1) {
 		name := text[p[2]:p[3]]
-		if _, known := own.placeholders[name]; !known && !flywayDefaults[name] {
+		if _, known := own.placeholders[name]; !known && !flywayDefault(name) {
 			line, _ := lineColumn(text, p[0])
 			return script{}, invalid("set migrations.placeholders in the server's configuration",
 				"%s: there is no value for the placeholder ${%s}, and Flyway refuses the file without one", at(m.Up.Path, line), excerpt(name, 80))
@@ -68,10 +68,13 @@ func (w flyway) script(m Migration) (script, error) {
 	return script{text: text, queries: split(text, span{0, len(text)}), transaction: !m.NoTransaction}, nil
 }
 
-// flywayDefaults are the placeholders that the tool fills in by itself.
-var flywayDefaults = map[string]bool{
-	"flyway:defaultSchema": true, "flyway:user": true, "flyway:database": true, "flyway:timestamp": true,
-	"flyway:filename": true, "flyway:table": true,
+// flywayDefault reports whether the tool fills in a placeholder by itself.
+func flywayDefault(name string) bool {
+	switch name {
+	case "flyway:defaultSchema", "flyway:user", "flyway:database", "flyway:timestamp", "flyway:filename", "flyway:table":
+		return true
+	}
+	return false
 }
 
 // fill puts the values in the place of the placeholders. Line breaks in a value become blanks, so that the lines of the

@@ -21,7 +21,7 @@ func TestNpmToolsThemselvesAgree(t *testing.T) {
 	if err := os.CopyFS(home, os.DirFS("testdata/npm")); err != nil {
 		t.Fatal(err)
 	}
-	install := exec.CommandContext(t.Context(), npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", home) //nolint:gosec // of the machine
+	install := exec.CommandContext(t.Context(), npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", home)
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("install the tools: %v\n%s", err, out)
 	}
@@ -43,7 +43,7 @@ func TestNpmToolsThemselvesAgree(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				cmd := exec.CommandContext(t.Context(), "node", filepath.Join(home, d.tool+".js"), dir) //nolint:gosec // installed above
+				cmd := exec.CommandContext(t.Context(), "node", filepath.Join(home, d.tool+".js"), dir)
 				cmd.Env = append(os.Environ(), "PGHOST="+b.server.SocketDir, "PGUSER="+b.role, "PGPASSWORD="+b.password, "PGDATABASE="+b.database)
 				out, err := cmd.CombinedOutput()
 				if got := strings.TrimSpace(string(out)); err != nil || got != want {

@@ -95,7 +95,7 @@ func checkPrismaProvider(f File) error {
 
 // judge compares with any line ends, as the engine does. `migrate deploy` does not look at checksums: only `migrate dev`
 // and `migrate status` say that a file was edited.
-func (prisma) judge(m Migration, a Applied) (edited, refuse bool) {
+func (prisma) judge(m Migration, a Applied) (edited, refuse bool) { //nolint:unparam // an interface's method
 	text := string(m.Up.Content)
 	for _, candidate := range []string{text, strings.ReplaceAll(text, "\r\n", "\n"), strings.ReplaceAll(text, "\n", "\r\n")} {
 		sum := sha256.Sum256([]byte(candidate))

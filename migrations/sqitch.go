@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // the tool's own script hash
@@ -27,6 +28,8 @@ const (
 	sqitchPlanName = "sqitch.plan"
 	// sqitchLockID is the key in Engine::pg of the tool.
 	sqitchLockID int64 = 75474063
+	// sqitchCommands is how many commands of psql one script may have.
+	sqitchCommands = 100
 	// Who deployed: the name and address that people set with `sqitch config` are not in the repository.
 	sqitchUser, sqitchEmail = "Mayfly", "mayfly@localhost"
 )
@@ -186,19 +189,19 @@ var sqitchVariable = regexp.MustCompile(`^(registry|[A-Z][A-Z_]+)$`)
 // script takes out the commands of psql that can be done without, and refuses the others. What is left is sent statement by
 // statement, as psql does it: a script carries its own BEGIN and COMMIT.
 func (sqitch) script(m Migration) (script, error) {
-	text := []byte(m.Up.Content)
-	for at := 0; at < len(text); {
-		piece := firstBackslash(string(text), at)
+	text := bytes.Clone(m.Up.Content)
+	for from, n := 0, 0; from < len(text); n++ {
+		piece := firstBackslash(string(text), from)
 		if piece < 0 {
 			break
 		}
 		end := len(text)
-		if i := strings.IndexByte(string(text[piece:]), '\n'); i >= 0 {
+		if i := bytes.IndexByte(text[piece:], '\n'); i >= 0 {
 			end = piece + i
 		}
-		lineStart := strings.LastIndexByte(string(text[:piece]), '\n') + 1
+		lineStart := bytes.LastIndexByte(text[:piece], '\n') + 1
 		command := string(text[piece:end])
-		if strings.TrimSpace(string(text[lineStart:piece])) != "" || !sqitchHarmless.MatchString(command) {
+		if n == sqitchCommands || len(bytes.TrimSpace(text[lineStart:piece])) > 0 || !sqitchHarmless.MatchString(command) {
 			line, _ := lineColumn(string(text), piece)
 			return script{}, invalid("Sqitch runs scripts with psql, which is not done here: write it in SQL, or have Sqitch run by a runner command",
 				"%s:%d: the command of psql %q cannot be honoured", m.Up.Path, line, excerpt(firstWord(command), 40))
@@ -206,7 +209,7 @@ func (sqitch) script(m Migration) (script, error) {
 		for i := piece; i < end; i++ {
 			text[i] = ' '
 		}
-		at = end
+		from = end
 	}
 	s := script{text: string(text)}
 	s.queries = split(s.text, span{0, len(s.text)})

@@ -209,29 +209,30 @@ func (p *sqitchPlanParser) tag(t sqitchTag) error {
 
 // identify is Change.id of the tool.
 func (c *sqitchChange) identify(parent string) string {
-	info := "project " + c.plan.project + "\n"
+	var info strings.Builder
+	info.WriteString("project " + c.plan.project + "\n")
 	if c.plan.uri != "" {
-		info += "uri " + c.plan.uri + "\n"
+		info.WriteString("uri " + c.plan.uri + "\n")
 	}
-	info += "change " + c.name + "\n"
+	info.WriteString("change " + c.name + "\n")
 	if parent != "" {
-		info += "parent " + parent + "\n"
+		info.WriteString("parent " + parent + "\n")
 	}
-	info += "planner " + c.planner + " <" + c.email + ">\ndate " + c.at
+	info.WriteString("planner " + c.planner + " <" + c.email + ">\ndate " + c.at)
 	list := func(title, sign string, dependencies []sqitchDependency) {
 		for i, d := range dependencies {
 			if i == 0 {
-				info += "\n" + title
+				info.WriteString("\n" + title)
 			}
-			info += "\n  " + sign + " " + d.text(c.plan)
+			info.WriteString("\n  " + sign + " " + d.text(c.plan))
 		}
 	}
 	list("requires", "+", c.requires)
 	list("conflicts", "-", c.conflicts)
 	if c.note != "" {
-		info += "\n\n" + c.note
+		info.WriteString("\n\n" + c.note)
 	}
-	return sqitchID("change", info)
+	return sqitchID("change", info.String())
 }
 
 func sqitchID(kind, info string) string {
@@ -267,17 +268,15 @@ func (p *sqitchPlanParser) dependencies(c *sqitchChange, list string) error {
 
 // find is ChangeList.find of the tool: the change at a tag, or the first of its name.
 func (p *sqitchPlanParser) find(d sqitchDependency) string {
-	limit := len(p.plan.changes) - 1
 	if d.tag != "" {
 		at, ok := p.tagged["@"+d.tag]
 		if !ok {
 			return ""
 		}
-		limit = at
 		if d.change == "" {
 			return p.plan.changes[at].id
 		}
-		for i := limit; i >= 0; i-- {
+		for i := at; i >= 0; i-- {
 			if p.plan.changes[i].name == d.change {
 				return p.plan.changes[i].id
 			}

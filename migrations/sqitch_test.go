@@ -13,7 +13,8 @@ import (
 
 // sqitchFiles is the shop as Sqitch has it: with a project URI, notes, dependencies, tags and a change that is reworked.
 func sqitchFiles(steps []step) []File {
-	plan := "%syntax-version=1.0.0\n%project=shop\n%uri=https://example.com/shop/\n\n"
+	var plan strings.Builder
+	plan.WriteString("%syntax-version=1.0.0\n%project=shop\n%uri=https://example.com/shop/\n\n")
 	var list []File
 	for i, s := range steps {
 		needs := ""
@@ -23,9 +24,9 @@ func sqitchFiles(steps []step) []File {
 		if i == 3 {
 			needs = " [" + steps[1].name + " " + steps[2].name + "@v1 !other:nothing]"
 		}
-		plan += fmt.Sprintf("%s%s 2024-01-%02dT12:00:00Z Ada Lovelace <ada@example.com> # Step %d, with ü\n", s.name, needs, i+1, i+1)
+		fmt.Fprintf(&plan, "%s%s 2024-01-%02dT12:00:00Z Ada Lovelace <ada@example.com> # Step %d, with ü\n", s.name, needs, i+1, i+1)
 		if i == 2 || i == 8 {
-			plan += fmt.Sprintf("@v%d 2024-01-%02dT13:00:00Z Ada Lovelace <ada@example.com> # Release %d\n\n", i/2, i+1, i)
+			fmt.Fprintf(&plan, "@v%d 2024-01-%02dT13:00:00Z Ada Lovelace <ada@example.com> # Release %d\n\n", i/2, i+1, i)
 		}
 		text := "-- Deploy shop:" + s.name + " to pg\n\\set ON_ERROR_STOP on\n\nBEGIN;\n\n" + s.up + "\n\nCOMMIT;\n"
 		if s.alone {
@@ -37,9 +38,9 @@ func sqitchFiles(steps []step) []File {
 		}
 		list = append(list, file("db/deploy/"+name+".sql", text))
 	}
-	plan += "view [view@v4] 2024-02-01T12:00:00Z Ada Lovelace <ada@example.com> # Reworked\n"
+	plan.WriteString("view [view@v4] 2024-02-01T12:00:00Z Ada Lovelace <ada@example.com> # Reworked\n")
 	list = append(list, file("db/deploy/view.sql", "BEGIN;\nCREATE OR REPLACE VIEW big_orders AS SELECT id, total FROM orders WHERE total > 200;\nCOMMIT;\n"))
-	return append(list, file("db/sqitch.plan", plan), file("db/revert/view.sql", "DROP VIEW big_orders"))
+	return append(list, file("db/sqitch.plan", plan.String()), file("db/revert/view.sql", "DROP VIEW big_orders"))
 }
 
 // sqitchSteps avoids a column list that CREATE OR REPLACE VIEW would have to keep.
@@ -125,9 +126,9 @@ func TestSqitchItselfAgrees(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	real := func(b *testBundle, args ...string) string {
+	deploy := func(b *testBundle, args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), program, append([]string{"deploy", "--target", "db:pg:///" + b.database}, args...)...) //nolint:gosec // of the machine
+		cmd := exec.CommandContext(t.Context(), program, append([]string{"deploy", "--target", "db:pg:///" + b.database}, args...)...)
 		cmd.Dir = filepath.Join(dir, "db")
 		cmd.Env = append(os.Environ(), "PGHOST="+b.server.SocketDir, "PGUSER="+b.role, "PGPASSWORD="+b.password, "TZ=UTC", "LC_ALL=C.UTF-8")
 		out, err := cmd.CombinedOutput()
@@ -137,7 +138,7 @@ func TestSqitchItselfAgrees(t *testing.T) {
 		return string(out)
 	}
 	alone, first, second := setup(t), setup(t), setup(t)
-	real(alone)
+	deploy(alone)
 	want := sqitchRows(t, alone)
 	if os.Getenv("MAYFLY_ORACLES") == "update" {
 		if err := os.WriteFile("testdata/sqitch-registry.txt", []byte(want+"\n"), 0o600); err != nil {
@@ -145,14 +146,14 @@ func TestSqitchItselfAgrees(t *testing.T) {
 		}
 	}
 	first.mustApply(t, sqitchSettings(), sqitchFiles(steps))
-	if out := real(first); !strings.Contains(out, "Nothing to deploy") {
+	if out := deploy(first); !strings.Contains(out, "Nothing to deploy") {
 		t.Errorf("after us, sqitch says %s", out)
 	}
-	real(second, "--to", steps[5].name)
+	deploy(second, "--to", steps[5].name)
 	if report := second.mustApply(t, sqitchSettings(), sqitchFiles(steps)); len(report.Applied) != 7 {
 		t.Errorf("on top of sqitch %d were applied", len(report.Applied))
 	}
-	if out := real(second); !strings.Contains(out, "Nothing to deploy") {
+	if out := deploy(second); !strings.Contains(out, "Nothing to deploy") {
 		t.Errorf("after both, sqitch says %s", out)
 	}
 	for _, b := range []*testBundle{first, second} {
