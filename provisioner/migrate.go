@@ -229,7 +229,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if err != nil {
 		return err
 	}
-	before := s.personalColumns(ctx, conn)
+	before := s.columns(ctx, conn)
 	var report *migrations.Report
 	applyErr := s.step(ctx, p, "migrate", fmt.Sprintf("%d pending", len(plan.Pending)), func(ctx context.Context) (string, error) {
 		limit := or(project.Migrations.Timeout, defaultMigrationTimeout)
@@ -259,7 +259,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 		return applyErr
 	}
 	if applyErr == nil {
-		s.findPersonal(ctx, p, report, before, s.personalColumns(ctx, conn))
+		s.findPersonal(ctx, p, report, before, s.columns(ctx, conn))
 	}
 	return errors.Join(applyErr, s.storeReport(ctx, p, work.history, report))
 }

@@ -3,7 +3,6 @@ package provisioner
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -21,24 +20,24 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT 
 	AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
 ORDER BY n.nspname, c.relname, a.attnum`
 
-// personalColumns returns what is to say about each column that looks personal. It never stops a migration: without an
-// answer there is nothing to say.
-func (s *Service) personalColumns(ctx context.Context, conn *pgx.Conn) []string {
+// namedColumn is a column by the name that people use, and its type.
+type namedColumn struct{ table, column, typ string }
+
+// columns returns the columns of the preview. It never stops a migration: without an answer there is nothing to say.
+func (s *Service) columns(ctx context.Context, conn *pgx.Conn) []namedColumn {
 	if s.LooksPersonal == nil {
 		return nil
 	}
-	var found []string
+	found := []namedColumn{}
 	rows, err := conn.Query(ctx, personalQuery)
 	if err == nil {
-		var schema, table, column, typ string
-		_, err = pgx.ForEachRow(rows, []any{&schema, &table, &column, &typ}, func() error {
-			if kind := s.LooksPersonal(column, typ); kind != "" {
-				name := table + "." + column
-				if schema != "public" {
-					name = schema + "." + name
-				}
-				found = append(found, fmt.Sprintf("%s looks personal (%s): add a rule to sanitize.yaml before production has rows in it", name, strings.ReplaceAll(kind, "_", " ")))
+		var schema string
+		var c namedColumn
+		_, err = pgx.ForEachRow(rows, []any{&schema, &c.table, &c.column, &c.typ}, func() error {
+			if schema != "public" {
+				c.table = schema + "." + c.table
 			}
+			found = append(found, c)
 			return nil
 		})
 	}
@@ -49,22 +48,42 @@ func (s *Service) personalColumns(ctx context.Context, conn *pgx.Conn) []string 
 	return found
 }
 
+// sayPersonal returns what is to say about a column, "" if it does not look personal.
+func (s *Service) sayPersonal(c namedColumn) string {
+	kind := s.LooksPersonal(c.column, c.typ)
+	if kind == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s.%s looks personal (%s): add a rule to sanitize.yaml before production has rows in it", c.table, c.column, strings.ReplaceAll(kind, "_", " "))
+}
+
 // maxPersonal is how many columns a report names.
 const maxPersonal = 20
 
 // findPersonal adds a finding for each column that looks personal and that migrations added: those of this run, and those
 // that ran on this preview before, which are still nowhere but here.
-func (s *Service) findPersonal(ctx context.Context, p *mayfly.Preview, report *migrations.Report, before, after []string) {
-	var earlier *migrations.Report
+func (s *Service) findPersonal(ctx context.Context, p *mayfly.Preview, report *migrations.Report, before, after []namedColumn) {
+	known, told := map[namedColumn]bool{}, map[string]bool{}
+	for _, c := range before {
+		known[c] = true
+	}
 	if p.ObservedSHA != "" {
-		earlier, _ = s.report(ctx, p)
+		if earlier, err := s.report(ctx, p); err == nil {
+			for _, message := range commentWarnings(earlier) {
+				told[message] = true
+			}
+		}
+	}
+	if before == nil { // nobody could say
+		return
 	}
 	added := 0
-	for _, message := range after {
-		known := slices.Contains(before, message)
-		if known && (earlier == nil || !slices.ContainsFunc(earlier.Findings, func(f migrations.Finding) bool {
-			return f.Kind == migrations.FindingPersonal && f.Message == message
-		})) {
+	for _, c := range after {
+		if known[c] && len(told) == 0 {
+			continue
+		}
+		message := s.sayPersonal(c)
+		if message == "" || known[c] && !told[message] {
 			continue
 		}
 		if added++; added <= maxPersonal {

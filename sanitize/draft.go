@@ -125,7 +125,7 @@ func (d *Draft) Write(name, about string, existing, key []byte) (rules []byte, s
 			return nil, nil, err
 		}
 		if len(problems) == 0 {
-			examples := d.examples(plan, chosen)
+			examples := d.examples(plan)
 			if rules, _, err = d.layOut(name, about, existing, chosen, examples); err != nil {
 				return nil, nil, err
 			}
@@ -266,7 +266,7 @@ func (p *problem) line() int {
 }
 
 // examples masks the first rows of each table and takes a result of each column that cannot show an original.
-func (d *Draft) examples(plan *Plan, chosen *choices) map[string]string {
+func (d *Draft) examples(plan *Plan) map[string]string {
 	out := map[string]string{}
 	for i := range d.tables {
 		t := &d.tables[i]

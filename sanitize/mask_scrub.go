@@ -267,7 +267,7 @@ func (m *scrubMask) mask(dst, value []byte) []byte {
 			f, r := m.found[a], known[b]
 			byRow = r.start < f.Start || r.start == f.Start && r.end >= f.End
 		}
-		from, end := 0, 0
+		var from, end int
 		if byRow {
 			from, end = known[b].start, known[b].end
 		} else {

@@ -76,7 +76,12 @@ func (n *needle) at(text []byte, i int) bool {
 	if n.free {
 		return true
 	}
-	return !(i > 0 && wordByte(text[i-1]) && wordByte(text[i])) && !(end < len(text) && wordByte(text[end]) && wordByte(text[end-1]))
+	return !inWord(text, i) && !inWord(text, end)
+}
+
+// inWord reports whether a word goes on from before i to behind it.
+func inWord(text []byte, i int) bool {
+	return i > 0 && i < len(text) && wordByte(text[i-1]) && wordByte(text[i])
 }
 
 func wordByte(c byte) bool {
@@ -123,7 +128,7 @@ func (r *rowValues) add(text []byte, column, part int) {
 		}
 		i += size
 	}
-	if letters+digits < shortestPart && !(free && letters >= 2) || letters == 0 && digits < shortestNumber {
+	if letters+digits < shortestPart && (!free || letters < 2) || letters == 0 && digits < shortestNumber {
 		return
 	}
 	r.needles = append(r.needles, needle{text, column, part, free})

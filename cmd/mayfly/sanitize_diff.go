@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -200,7 +201,7 @@ func (d *rowDiff) print(s streams, changed []changedValue) error {
 	}
 	rows := make([][]string, 0, len(changed))
 	for _, c := range changed {
-		row := []string{c.Table, fmt.Sprint(c.Row), c.Column, shownValue(c.Before), shownValue(c.After)}
+		row := []string{c.Table, strconv.Itoa(c.Row), c.Column, shownValue(c.Before), shownValue(c.After)}
 		if d.afterOnly {
 			row = slices.Delete(row, 3, 4)
 		}

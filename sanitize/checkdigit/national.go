@@ -234,10 +234,10 @@ func nirKey(s []byte) {
 		return
 	}
 	n := numberIn(s[:5])
-	switch {
-	case s[6] == 'A':
+	switch s[6] {
+	case 'A':
 		n = n*100 + 19
-	case s[6] == 'B':
+	case 'B':
 		n = n*100 + 18
 	default:
 		n = n*100 + numberIn(s[5:7])

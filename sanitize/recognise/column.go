@@ -1,7 +1,6 @@
 package recognise
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -38,8 +37,9 @@ func Column(name, typ string) (kind string, confidence float64) {
 		return "", 0
 	}
 	typ, _, _ = strings.Cut(strings.ToLower(typ), "(")
+	text := newColumnText(words)
 	for _, e := range names() {
-		if !e.named(words) || !e.typed(typ) {
+		if !e.typed(typ) || !e.named(&text) {
 			continue
 		}
 		if e.kind != BirthDateName && aboutSomething(words) {
@@ -82,28 +82,53 @@ func (e *columnName) typed(typ string) bool {
 	return strings.IndexByte(e.types, have) >= 0 || e.types == "x"
 }
 
+// columnText is a name in the forms in which words are looked for.
+type columnText struct {
+	words    string // " first names "
+	singular string // " first name "
+	compact  string // "firstnames"
+}
+
+func newColumnText(words []string) columnText {
+	singular := make([]string, len(words))
+	for i, w := range words {
+		if singular[i] = w; len(w) > 3 {
+			singular[i] = strings.TrimSuffix(w, "s")
+		}
+	}
+	return columnText{" " + strings.Join(words, " ") + " ", " " + strings.Join(singular, " ") + " ", strings.Join(words, "")}
+}
+
 // named reports whether the words are in the name: one after the other, or written together if they are long enough not
 // to be a part of another word by chance.
-func (e *columnName) named(name []string) bool {
-	compact := strings.Join(name, "")
+func (e *columnName) named(name *columnText) bool {
 	for _, entry := range e.words {
-		parts := strings.Fields(entry)
-		for i := 0; i+len(parts) <= len(name); i++ {
-			if slices.EqualFunc(name[i:i+len(parts)], parts, sameWord) {
-				return true
-			}
+		if within(name.words, entry) || within(name.singular, entry) {
+			return true
 		}
 		const distinctive = 6
-		if together := strings.Join(parts, ""); len(together) >= distinctive && strings.Contains(compact, together) {
-			return true
+		if len(entry) >= distinctive {
+			if together := strings.ReplaceAll(entry, " ", ""); len(together) >= distinctive && strings.Contains(name.compact, together) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// sameWord allows for a plural.
-func sameWord(have, word string) bool {
-	return have == word || len(word) > 2 && len(have) == len(word)+1 && have[:len(word)] == word && have[len(word)] == 's'
+// within reports whether an entry is in a text of words with a space around each.
+func within(text, entry string) bool {
+	for from := 0; ; {
+		at := strings.Index(text[from:], entry)
+		if at < 0 {
+			return false
+		}
+		at += from
+		if text[at-1] == ' ' && text[at+len(entry)] == ' ' {
+			return true
+		}
+		from = at + 1
+	}
 }
 
 // aboutSomething reports whether the last word says that the column is about a thing and does not hold it.

@@ -1,6 +1,9 @@
 package recognise
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestColumn(t *testing.T) {
 	t.Parallel()
@@ -27,5 +30,45 @@ func TestColumn(t *testing.T) {
 		if got, confidence := Column(c.name, c.typ); got != c.want || (got == "") != (confidence == 0) {
 			t.Errorf("%s %s: %q (%.2f), want %q", c.name, c.typ, got, confidence, c.want)
 		}
+	}
+}
+
+// TestWordLists holds the lists to their form: a kind, a confidence and types, then words as split gives them.
+func TestWordLists(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	for _, e := range names() {
+		if e.kind == "" || e.confidence <= 0 || e.confidence > 1 || e.types == "" || len(e.words) == 0 {
+			t.Errorf("a list is incomplete: %+v", e)
+		}
+		for _, word := range e.words {
+			if got := strings.Join(split(word), " "); got != word {
+				t.Errorf("%s: %q is never found, names have %q", e.kind, word, got)
+			}
+			if before := seen[word]; before != "" && before != e.kind {
+				t.Errorf("%q is in the lists %s and %s", word, before, e.kind)
+			}
+			seen[word] = e.kind
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"public.customers": People, "Kunden": People, "crm.fournisseurs": Companies, "genre": Things, "orders": "", "": "", "müşteri": People} {
+		if got, _ := Table(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	for name, want := range map[string]bool{"created_at": true, "unit_price": true, "country_code": true, "access_code": false, "code": false, "name": false, "prix": true, "at": false} {
+		if got := Impersonal(name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}
+
+func BenchmarkColumn(b *testing.B) {
+	for b.Loop() {
+		Column("some_long_column_name", "text")
 	}
 }

@@ -3,18 +3,18 @@ package recognise
 // date passes over dates, which look like phone numbers, and reports those that words before them call a date of birth.
 // first is where its first group of digits ends.
 func (s *Scanner) date(i, first int) int {
-	end := 0
+	var end int
 	separator := s.at(first)
 	switch {
 	case separator != '-' && separator != '/' && separator != '.' && separator != ' ':
 		return 0
 	case first-i == 4:
-		month, day := s.pair(first+1, separator), 0
+		month := s.pair(first+1, separator)
 		if month == 0 {
 			return 0
 		}
 		end = s.endOf(month+1, 3, isDigit)
-		day = s.value(month+1, end)
+		day := s.value(month+1, end)
 		if y := s.value(i, first); y < 1000 || y > 2999 || end == month+1 || end-month-1 > 2 || s.value(first+1, month) > 12 || day < 1 || day > 31 {
 			return 0
 		}

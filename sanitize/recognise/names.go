@@ -1,38 +1,54 @@
 package recognise
 
-import "strings"
+import (
+	_ "embed" // the lists of words
+	"strconv"
+	"strings"
+)
 
-// names returns the words for what columns hold, the most exact first: in English, German, French, Spanish, Portuguese,
-// Italian, Dutch, Polish and Turkish, some in Swedish, Danish and Czech. They are written without accents, and where a language writes ä
-// as ae, both ways.
+// columnWords and tableWords say what names mean; their heads describe them.
+//
+//go:embed names.txt
+var columnWords string
+
+//go:embed tables.txt
+var tableWords string
+
+// names returns the words for what columns hold.
 func names() []columnName {
-	list := func(text string) []string { return strings.Split(text, ",") }
-	return []columnName{
-		{Password, 0.95, list("password,passwd,pass hash,pwd,passwort,kennwort,mot de passe,motdepasse,contrasena,contrasenia,clave acceso,senha,parola,wachtwoord,haslo,sifre,losenord,heslo,passphrase,encrypted password"), "tb"},
-		{Token, 0.9, list("api key,apikey,access token,refresh token,auth token,secret,secret key,client secret,webhook secret,session token,session key,private key,token,otp,totp,mfa,two factor,recovery code,reset code,signing key,jwt,cookie,csrf,salt,credential,credentials,nonce,pin code,geheimnis,jeton,clave secreta,segredo,segreto,gizli"), "tbu"},
-		{string(Email), 0.97, list("email,e mail,mail address,mail,emailaddress,courriel,correo,correo electronico,adresse mail,epost,e post,eposta,e posta,emailadres,adres email,indirizzo email,emailadresse,mailadresse"), "t"},
-		{string(BirthDate), 0.97, list("birth date,birthdate,birthday,date of birth,dob,birth,born,born on,bday,geburtsdatum,geburtstag,geboren,geboren am,naissance,date naissance,date de naissance,ne le,fecha nacimiento,fecha de nacimiento,fec nac,nacimiento,data nascimento,data de nascimento,nascimento,nasc,data di nascita,data nascita,nascita,geboortedatum,data urodzenia,urodziny,dogum tarihi,dogumtarihi,fodelsedatum,fodselsdato,datum narozeni,year of birth,birth year,geburtsjahr"), "tdn"},
-		{string(Phone), 0.95, list("phone,phone number,telephone,tel,mobile,mobile number,cell,cellphone,fax,msisdn,whatsapp,telefon,telefonnummer,telefonnr,handy,handynummer,mobil,mobilnummer,festnetz,rufnummer,portable,numero de telephone,telefono,movil,celular,telefone,telemovel,fixo,cellulare,telefoonnummer,telefoon,mobiel,gsm,komorka,numer telefonu,cep telefonu,ceptelefonu,cep,faks,telefax"), "tn"},
-		{string(IBAN), 0.97, list("iban"), "t"},
-		{string(Card), 0.93, list("card number,cardnumber,credit card,creditcard,card no,cc number,ccnum,pan,kreditkarte,kreditkartennummer,carte bancaire,numero carte,numero tarjeta,tarjeta,cartao,numero cartao,carta di credito,numero carta,kaartnummer,numer karty,kart no,kart numarasi,cvv,cvc"), "tn"},
-		{NationalID, 0.93, list("ssn,social security,social security number,national id,national identity,national insurance,nino,tax id,taxid,tax number,tax identification,tin,itin,vat number,vat id,vatid,passport,passport number,id card,identity number,driver license,drivers license,driving licence,license number,licence number,steuer id,steuerid,steuernummer,ust id,ustid,sozialversicherungsnummer,sv nummer,ausweisnummer,personalausweis,reisepass,numero secu,nir,numero fiscal,carte identite,passeport,siret,siren,dni,nie,nif,cif,curp,rfc,cedula,pasaporte,documento,cpf,cnpj,rg,contribuinte,passaporte,codice fiscale,codicefiscale,partita iva,piva,carta identita,passaporto,bsn,burgerservicenummer,sofinummer,paspoort,btw nummer,pesel,nip,regon,dowod,paszport,kimlik,tc kimlik,tckn,vergi no,pasaport,personnummer,personnr,cpr,rodne cislo,aadhaar,aadhar,sin number"), "tn"},
-		{Account, 0.88, list("account number,accountnumber,account no,bank account,routing number,sort code,bic,swift,kontonummer,konto nr,bankverbindung,blz,bankleitzahl,numero compte,rib,numero cuenta,cuenta bancaria,conta bancaria,numero conta,agencia,conto corrente,numero conto,rekeningnummer,numer konta,nr konta,hesap no,hesap numarasi"), "tn"},
-		{IPAddress, 0.95, list("ip,ip address,ipaddress,ip addr,remote addr,remote ip,client ip,last ip,signup ip,source ip,adresse ip,direccion ip,ip adresse,endereco ip,adres ip,ip adresi"), "tan"},
-		{string(MAC), 0.93, list("mac address,macaddress,mac addr,hardware address,adresse mac"), "ta"},
-		{FirstName, 0.95, list("first name,firstname,given name,givenname,forename,fname,middle name,middlename,vorname,rufname,prenom,nombre de pila,nombres,primeiro nome,primer nombre,segundo nombre,voornaam,imie,isim,ad soyad adi,fornamn,fornavn,jmeno,nome proprio"), "t"},
-		{LastName, 0.95, list("last name,lastname,surname,family name,familyname,lname,maiden name,nachname,familienname,geburtsname,zuname,nom de famille,nom famille,apellido,apellidos,apellido paterno,apellido materno,sobrenome,apelido,cognome,achternaam,tussenvoegsel,nazwisko,soyad,soyadi,soyisim,efternamn,etternavn,prijmeni"), "t"},
-		{FullName, 0.92, list("full name,fullname,display name,displayname,real name,contact name,customer name,person name,patient name,employee name,user full name,cardholder,card holder,account holder,recipient,recipient name,contact person,signatory,beneficiary,billing name,shipping name,ansprechpartner,empfanger,empfaenger,kontoinhaber,kundenname,vollstandiger name,nom complet,nom prenom,titulaire,destinataire,nombre completo,nombre apellidos,destinatario,titular,nome completo,nome cognome,intestatario,volledige naam,naam,ontvanger,imie nazwisko,imie i nazwisko,odbiorca,ad soyad,adsoyad,alici,composer,author,author name,next of kin,emergency contact,guardian,spouse,mother name,father name,salesperson,doctor,physician"), "t"},
-		{Username, 0.9, list("user name,username,login,login name,nickname,nick,handle,screen name,screenname,benutzername,anmeldename,kennung,nom utilisateur,identifiant,pseudo,nombre usuario,usuario,nome usuario,utilizador,nome utente,utente,gebruikersnaam,nazwa uzytkownika,kullanici adi,kullaniciadi,anvandarnamn,github,twitter,instagram,skype,telegram,linkedin,facebook,slack"), "t"},
-		{StreetAddress, 0.9, list("street,street address,address,address line,addr,line,house number,building,apartment,strasse,str,hausnummer,anschrift,adresse,adresszeile,lieferadresse,rechnungsadresse,rue,voie,calle,direccion,domicilio,numero casa,rua,endereco,morada,logradouro,bairro,complemento,via,indirizzo,straat,adres,huisnummer,ulica,numer domu,adres zamieszkania,sokak,cadde,mahalle,gata,adresa,ulice"), "t"},
-		{Postcode, 0.92, list("postcode,post code,postal code,postalcode,zip,zip code,zipcode,plz,postleitzahl,code postal,codigo postal,cod postal,cep code,cap,postnummer,postnr,kod pocztowy,kodpocztowy,posta kodu,postakodu,psc"), "tn"},
-		{City, 0.88, list("city,town,village,municipality,suburb,stadt,ort,wohnort,gemeinde,ville,commune,ciudad,localidad,municipio,poblacion,cidade,concelho,localidade,citta,comune,stad,plaats,woonplaats,gemeente,miasto,miejscowosc,sehir,ilce,by,mesto,obec,birthplace,place of birth,geburtsort,lieu de naissance,lugar de nacimiento"), "t"},
-		{Company, 0.85, list("company,company name,organisation,organization,employer,business name,legal name,firm,firma,firmenname,unternehmen,arbeitgeber,societe,entreprise,employeur,raison sociale,empresa,razon social,empregador,razao social,azienda,ditta,ragione sociale,datore di lavoro,bedrijf,bedrijfsnaam,werkgever,przedsiebiorstwo,pracodawca,sirket,isveren,foretag"), "t"},
-		{Location, 0.9, list("latitude,longitude,lat,lng,lon,geo,geolocation,location,coordinates,coords,gps,breitengrad,langengrad,koordinaten,latitud,longitud,coordenadas,coordonnees,coordinate,coordinaten,wspolrzedne,enlem,boylam"), "tnp"},
-		{Website, 0.6, list("url,uri,website,homepage,link,callback,profile url,site web,pagina web,sitio web,sito,strona"), "t"},
-		{Sensitive, 0.8, list("gender,sex,religion,ethnicity,race,nationality,citizenship,political,sexual orientation,marital status,disability,diagnosis,medication,allergy,allergies,blood type,blood group,medical,health,symptoms,geschlecht,konfession,staatsangehorigkeit,familienstand,krankheit,diagnose,sexe,genre,nationalite,religieux,etat civil,maladie,sexo,genero,nacionalidad,raza,estado civil,enfermedad,diagnostico,nacionalidade,doenca,sesso,nazionalita,stato civile,malattia,diagnosi,geslacht,godsdienst,nationaliteit,burgerlijke staat,ziekte,plec,wyznanie,narodowosc,choroba,cinsiyet,din,uyruk,medeni hal,hastalik"), "t"},
-		{Money, 0.75, list("salary,income,wage,net worth,credit score,gehalt,lohn,einkommen,salaire,revenu,salario,sueldo,ingresos,renda,rendimento,stipendio,reddito,salaris,inkomen,loon,pensja,wynagrodzenie,dochod,maas,gelir"), "tn"},
-		{Picture, 0.8, list("photo,picture,avatar,portrait,profile image,selfie,scan,fingerprint,biometric,signature,foto,bild,lichtbild,unterschrift,empreinte,firma digital,assinatura,handtekening,zdjecie,podpis,fotograf,imza"), "tb"},
-		{FreeText, 0.7, list("notes,note,comment,comments,message,body,description,remark,remarks,feedback,review,bio,biography,about,content,text,subject,memo,details,reason,answer,question,transcript,query,user agent,useragent,payload,bemerkung,bemerkungen,anmerkung,notiz,notizen,kommentar,beschreibung,nachricht,freitext,remarque,remarques,commentaire,observations,observaciones,comentario,comentarios,descripcion,mensaje,notas,observacoes,descricao,mensagem,osservazioni,commento,descrizione,messaggio,opmerking,opmerkingen,omschrijving,bericht,uwagi,komentarz,opis,wiadomosc,aciklama,yorum,mesaj,not"), "t"},
-		{Name, 0.6, list("name,names,nom,nombre,nome,nazwa,ad,adi,navn,namn,nazev"), "t"},
+	var out []columnName
+	for line := range strings.Lines(columnWords) {
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, " "):
+			last := &out[len(out)-1]
+			for word := range strings.SplitSeq(line, ",") {
+				if word = strings.TrimSpace(word); word != "" {
+					last.words = append(last.words, word)
+				}
+			}
+		default:
+			fields := strings.Fields(line)
+			confidence, _ := strconv.ParseFloat(fields[1], 64) // TestColumn reads them all
+			out = append(out, columnName{kind: fields[0], confidence: confidence, types: fields[2]})
+		}
 	}
+	return out
+}
+
+// listed returns the name of the first list of tableWords, of those given, that a word is in; "" for none.
+func listed(word string, lists ...string) string {
+	list := ""
+	for line := range strings.Lines(tableWords) {
+		if !strings.HasPrefix(line, " ") {
+			list = strings.TrimSpace(line)
+			continue
+		}
+		for _, wanted := range lists {
+			if list == wanted && strings.Contains(" "+strings.TrimSpace(line)+" ", " "+word+" ") {
+				return list
+			}
+		}
+	}
+	return ""
 }

@@ -87,7 +87,7 @@ func shape(n *number, count int, text []byte) (groups, longest int, dots bool) {
 
 // northAmerican checks area code and exchange of ten digits (North American Numbering Plan).
 func northAmerican(d []byte) bool {
-	return d[0] >= '2' && d[3] >= '2' && !(d[1] == '1' && d[2] == '1') && !(d[4] == '1' && d[5] == '1')
+	return d[0] >= '2' && d[3] >= '2' && (d[1] != '1' || d[2] != '1') && (d[4] != '1' || d[5] != '1')
 }
 
 func phoneWords() []string {

@@ -197,7 +197,7 @@ func (s *Scanner) after(i int, words []string) bool {
 		if s.text[at] == '\n' {
 			return false
 		}
-		if at > 0 && isWord(s.text[at-1]) && !(s.text[at-1] == '_') {
+		if at > 0 && isWord(s.text[at-1]) && s.text[at-1] != '_' {
 			continue
 		}
 		for _, w := range words {

@@ -117,7 +117,7 @@ func (s *Scanner) hardware(i int) int {
 		return 0
 	}
 	at, digits := i, 0
-	for group := 0; group < 12/size; group++ {
+	for group := range 12 / size {
 		if group > 0 {
 			if s.at(at) != separator {
 				return 0
