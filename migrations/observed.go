@@ -64,11 +64,11 @@ func (o *observation) begin(r *run) {
 }
 
 // end is called after each migration.
-func (o *observation) end(ctx context.Context) *observe.Migration {
+func (o *observation) end() *observe.Migration {
 	if o == nil {
 		return nil
 	}
-	seen := o.recorder.Migration(context.WithoutCancel(ctx))
+	seen := o.recorder.Migration()
 	o.ended = append(o.ended, observedMigration{o.text, seen})
 	return seen
 }
@@ -112,6 +112,7 @@ func (o *observation) finish(ctx context.Context, plan Plan, thresholds lint.Thr
 	}
 	after := context.WithoutCancel(ctx)
 	defer o.recorder.Close(after)
+	o.recorder.Finish(after)
 	environment := o.recorder.Environment()
 	report.Environment = &environment
 	o.compare(after, report)

@@ -138,7 +138,7 @@ func (test observedCase) check(t *testing.T, origin *testBundle) {
 	}
 }
 
-// Observing costs no round trip in the migrations' own session, and one in another for each migration.
+// Observing costs no round trip for a migration.
 func TestObservingCostsNoRoundTrips(t *testing.T) {
 	t.Parallel()
 	const count = 20
@@ -183,11 +183,11 @@ func TestObservingCostsNoRoundTrips(t *testing.T) {
 	}
 	plain, _ := measure(false)
 	own, second := measure(true)
-	if own != plain+1 { // the probe is prepared once
+	if own > plain+2 { // the probe is prepared once; and the counters are flushed at the end
 		t.Errorf("%d messages in the migrations' session, and %d with nobody looking", own, plain)
 	}
-	if more := second - count; more > 10 {
-		t.Errorf("%d messages in the second session for %d migrations", second, count)
+	if second > 12 {
+		t.Errorf("%d messages in the second session", second)
 	}
 }
 

@@ -33,10 +33,10 @@ const relationJoins = `LEFT JOIN pg_catalog.pg_class c ON c.oid = o.oid LEFT JOI
 
 // probeQuery reads what the current transaction holds. Only relations that it has locked can have been changed, and are looked at.
 // The clock is read before and after the rest.
-func probeQuery(column string, major int) string {
+func probeQuery(column string, major int, database uint32) string {
 	flush := ""
 	if major >= 15 { // the counters of this transaction are then out of the way when the next one begins
-		flush = `, pg_catalog.pg_stat_force_next_flush()`
+		flush = fmt.Sprintf(`, pg_catalog.pg_stat_get_db_temp_files(%[1]d), pg_catalog.pg_stat_get_db_temp_bytes(%[1]d), pg_catalog.pg_stat_force_next_flush()`, database)
 	}
 	return `WITH mine AS MATERIALIZED (SELECT l.locktype, l.relation, l.mode, l.virtualtransaction, l.database FROM pg_catalog.pg_locks l WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted),
 	o AS MATERIALIZED (SELECT m.relation AS oid, pg_catalog.string_agg(DISTINCT m.mode, ',') AS modes,
@@ -68,6 +68,7 @@ type sample struct {
 	transaction   string
 	relations     []locked
 	wal           int64
+	temp          *temporary // of the database, up to the query before; nil if it is not known
 }
 
 // locked is a relation that the transaction holds a lock on.
@@ -104,6 +105,15 @@ func readSample(row [][]byte) (sample, error) {
 	var err error
 	for i, to := range map[int]*int64{0: &s.before, 1: &s.received, 4: &s.wal, 5: &s.after} {
 		if *to, err = strconv.ParseInt(string(row[i]), 10, 64); err != nil {
+			return s, fmt.Errorf("read a probe: %w", err)
+		}
+	}
+	if len(row) > 7 {
+		s.temp = &temporary{}
+		if s.temp.files, err = strconv.ParseInt(string(row[6]), 10, 64); err != nil {
+			return s, fmt.Errorf("read a probe: %w", err)
+		}
+		if s.temp.bytes, err = strconv.ParseInt(string(row[7]), 10, 64); err != nil {
 			return s, fmt.Errorf("read a probe: %w", err)
 		}
 	}

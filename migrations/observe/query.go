@@ -88,6 +88,9 @@ func (q *Query) sample(got sample) {
 	began := q.began
 	if began == 0 {
 		began = got.received
+		if got.temp != nil && len(r.statements) <= len(q.text.Pieces) && q.text.Index == 0 {
+			r.spilled(*got.temp)
+		}
 	}
 	q.began = got.after
 	r.clock, r.clockAt = got.after, r.now()

@@ -44,6 +44,8 @@ type Recorder struct {
 	statements  []*Statement
 	disk        map[uint32]int64 // bytes before the migration, of what it touched
 	temp        temporary
+	last        *Migration // whose temporary files are not known yet
+	database    uint32
 }
 
 // Environment says under which settings the figures came about.
@@ -106,11 +108,13 @@ func start(ctx context.Context, conn *pgx.Conn, opts Options) (*Recorder, error)
 		r.relations[l.oid] = l.relation
 	}
 	if err := r.second.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('wal_level'), current_setting('full_page_writes')::bool,
-		pg_size_bytes(current_setting('shared_buffers'))`, pgx.QueryExecModeExec).
-		Scan(&r.environment.ServerVersion, &r.environment.WALLevel, &r.environment.FullPageWrites, &r.environment.SharedBuffers); err != nil {
+		pg_size_bytes(current_setting('shared_buffers')), (SELECT oid FROM pg_database WHERE datname = current_database())`, pgx.QueryExecModeExec).
+		Scan(&r.environment.ServerVersion, &r.environment.WALLevel, &r.environment.FullPageWrites, &r.environment.SharedBuffers, &r.database); err != nil {
 		return r, fmt.Errorf("read the server's settings: %w", err)
 	}
-	r.temp = r.temporary(ctx)
+	if r.temp, err = r.temporary(ctx); err != nil {
+		return r, fmt.Errorf("read the counters of the database: %w", err)
+	}
 	return r, r.prepare(ctx)
 }
 
@@ -135,7 +139,7 @@ func (r *Recorder) Relation(oid uint32) *Relation { return r.relations[oid] }
 
 // prepare gives the session its probe. A prepared statement takes a third of the time.
 func (r *Recorder) prepare(ctx context.Context) error {
-	_, err := r.conn.PgConn().Exec(ctx, `PREPARE `+r.name+` AS `+probeQuery(r.name, r.major)).ReadAll()
+	_, err := r.conn.PgConn().Exec(ctx, `PREPARE `+r.name+` AS `+probeQuery(r.name, r.major, r.database)).ReadAll()
 	if err != nil {
 		return fmt.Errorf("prepare the probe: %w", err)
 	}
@@ -151,17 +155,33 @@ func (r *Recorder) catalog(ctx context.Context) ([]locked, error) {
 	return readRelations(list)
 }
 
-// temporary reads how much temporary files the database had. The counters of a session arrive when its transaction has ended; before
-// PostgreSQL 15 up to a second later.
-func (r *Recorder) temporary(ctx context.Context) temporary {
-	var t temporary
-	_ = r.second.QueryRow(ctx, `SELECT pg_stat_get_db_temp_files(d.oid), pg_stat_get_db_temp_bytes(d.oid) FROM pg_database d WHERE d.datname = current_database()`,
-		pgx.QueryExecModeExec).Scan(&t.files, &t.bytes) // without it the figure is 0
-	return t
+// spilled puts the temporary files since the last time down to the migration that ended last. They are counted when its transaction
+// has ended.
+func (r *Recorder) spilled(now temporary) {
+	if r.last != nil {
+		r.last.TempFiles, r.last.TempBytes = since(now.files, r.temp.files), since(now.bytes, r.temp.bytes)
+		r.last, r.temp = nil, now
+	}
+}
+
+// Finish fills in what is known only now about the last migration.
+func (r *Recorder) Finish(ctx context.Context) {
+	if r.major < 15 { // the counters arrive some time later, with everybody's
+		return
+	}
+	r.flush(ctx)
+	if now, err := r.temporary(ctx); err == nil {
+		r.spilled(now)
+	}
+}
+
+func (r *Recorder) temporary(ctx context.Context) (t temporary, err error) {
+	err = r.second.QueryRow(ctx, `SELECT pg_stat_get_db_temp_files($1::oid), pg_stat_get_db_temp_bytes($1::oid)`, pgx.QueryExecModeExec, r.database).Scan(&t.files, &t.bytes)
+	return t, err
 }
 
 // Migration ends a migration and returns what was seen of it. Locks of a transaction that goes on get their times when it ends.
-func (r *Recorder) Migration(ctx context.Context) *Migration {
+func (r *Recorder) Migration() *Migration {
 	r.idle()
 	m := &Migration{Statements: r.statements}
 	for _, s := range m.Statements {
@@ -173,9 +193,7 @@ func (r *Recorder) Migration(ctx context.Context) *Migration {
 			m.DiskBytes += now.Bytes
 		}
 	}
-	temp := r.temporary(ctx)
-	m.TempFiles, m.TempBytes = since(temp.files, r.temp.files), since(temp.bytes, r.temp.bytes)
-	r.statements, r.disk, r.temp = nil, map[uint32]int64{}, temp
+	r.statements, r.disk, r.last = nil, map[uint32]int64{}, m
 	return m
 }
 

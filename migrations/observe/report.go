@@ -5,7 +5,8 @@ type Migration struct {
 	Statements []*Statement `json:"statements"`
 	// WALBytes is how much was written to the write-ahead log of the cluster meanwhile.
 	WALBytes int64 `json:"wal_bytes"`
-	// TempFiles and TempBytes are files for sorts and hashes that did not fit in memory.
+	// TempFiles and TempBytes are files for sorts and hashes that did not fit in memory, of all sessions with the database. Those of a transaction
+	// are put down to its last migration. They are known from PostgreSQL 15 on.
 	TempFiles int64 `json:"temp_files"`
 	TempBytes int64 `json:"temp_bytes"`
 	// DiskBytes is by how much the tables and indexes that it touched grew (or shrank, if negative).
