@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -33,7 +32,7 @@ func catalogQueries() []catalogQuery {
 			FROM pg_constraint WHERE oid >= ` + ours},
 		{kind: "partition bound of", sql: `SELECT oid::regclass::text, concat(pg_get_expr(relpartbound, oid), ' ', pg_get_partkeydef(oid))
 			FROM pg_class WHERE relpartbound IS NOT NULL OR relkind = 'p'`},
-		{kind: "policy", sql: `SELECT polrelid::regclass || '.' || polname, concat(pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) FROM pg_policy`},
+		{kind: "policy", sql: `SELECT polrelid::regclass || '.' || polname, concat(polname, ' ', pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) FROM pg_policy`},
 		{kind: "view", sql: `SELECT oid::regclass::text, pg_get_viewdef(oid) FROM pg_class WHERE relkind IN ('v', 'm') AND oid >= ` + ours},
 		{kind: "rule", sql: `SELECT ev_class::regclass || '.' || rulename, pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN' AND oid >= ` + ours},
 		{kind: "trigger", sql: `SELECT tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal`},
@@ -66,6 +65,19 @@ func catalogQueries() []catalogQuery {
 		{kind: "relation", sql: `SELECT oid::regclass::text, concat_ws(' ', relname, reloptions) FROM pg_class WHERE oid >= ` + ours},
 		{kind: "column name", sql: `SELECT attrelid::regclass || '.' || attname, concat_ws(' ', attname, attoptions, attfdwoptions) FROM pg_attribute
 			WHERE attrelid >= ` + ours + ` AND attnum > 0`},
+		{kind: "name of", sql: `SELECT pg_describe_object(classid, oid, 0), name FROM (
+			SELECT 'pg_proc'::regclass AS classid, oid, proname::text AS name FROM pg_proc WHERE prokind = 'a'
+			UNION ALL SELECT 'pg_collation'::regclass, oid, concat_ws(' ', collname, collcollate, collctype) FROM pg_collation
+			UNION ALL SELECT 'pg_operator'::regclass, oid, oprname FROM pg_operator
+			UNION ALL SELECT 'pg_opclass'::regclass, oid, opcname FROM pg_opclass
+			UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfname FROM pg_opfamily
+			UNION ALL SELECT 'pg_conversion'::regclass, oid, conname FROM pg_conversion
+			UNION ALL SELECT 'pg_language'::regclass, oid, lanname FROM pg_language
+			UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgname FROM pg_ts_config
+			UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictname FROM pg_ts_dict
+			UNION ALL SELECT 'pg_ts_parser'::regclass, oid, prsname FROM pg_ts_parser
+			UNION ALL SELECT 'pg_ts_template'::regclass, oid, tmplname FROM pg_ts_template
+			) names WHERE oid >= ` + ours},
 		{kind: "schema", sql: `SELECT nspname::text, nspname::text FROM pg_namespace WHERE oid >= ` + ours},
 		{kind: "role", sql: `SELECT rolname::text, rolname::text FROM pg_roles WHERE oid >= ` + ours},
 		{kind: "database", sql: `SELECT datname::text, datname::text FROM pg_database`},
@@ -136,17 +148,28 @@ func (s *Scanner) finish(p *prober) {
 // passage asks about a text of the catalog: as a whole, by its parts and words, and by its literals.
 func (p *prober) passage(text []byte, made bool) {
 	p.structured(text)
-	for rest := text; ; {
-		_, after, found := bytes.Cut(rest, []byte("'"))
-		if !found {
-			break
-		}
-		literal, _, _ := bytes.Cut(after, []byte("'"))
-		p.value(literal)
-		rest = after
+	// Whether a quote begins a literal or ends one nobody knows here: what is between two of them is asked about in any case.
+	for rest := text; len(rest) > 0; {
+		one := literal(rest)
+		p.value(one)
+		rest = rest[min(len(rest), len(one)+1):]
 	}
 	place := p.place
 	p.search(text, func(int) (uint32, bool) { return place, made })
+}
+
+// literal returns what stands before the quote that ends a literal. A doubled one, which value reads as one, does not.
+func literal(text []byte) []byte {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\'' {
+			continue
+		}
+		if i+1 == len(text) || text[i+1] != '\'' {
+			return text[:i]
+		}
+		i++
+	}
+	return text
 }
 
 const (

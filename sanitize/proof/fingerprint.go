@@ -55,8 +55,13 @@ func (h *hasher) of(value []byte, f form) Fingerprint {
 	return Fingerprint{high, uint32(low)}
 }
 
-// normal returns the normal form of a value, valid until the next call.
+// normal returns the normal form of a value, valid until the next call. UUIDs are compared without their dashes.
 func (h *hasher) normal(value []byte, f form) []byte {
+	if uuidShape(value) && f != formDigits {
+		h.fold(value)
+		h.text = append(append(append(append(h.text[:8], h.text[9:13]...), h.text[14:18]...), h.text[19:23]...), h.text[24:]...)
+		return h.text
+	}
 	switch f {
 	case formDigits:
 		return h.digits(value)

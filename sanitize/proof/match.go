@@ -217,6 +217,7 @@ type prober struct {
 	err   error
 	// coincidences counts values that are originals, and results of a transformer as well.
 	coincidences int64
+	decoded      [maxDecodings][]byte // what was written with escapes
 }
 
 func (m *matcher) prober() *prober { return &prober{m: m, hash: hasher{key: m.originals.key}} }
@@ -235,8 +236,30 @@ func (p *prober) ask(mark Fingerprint) {
 	}
 }
 
-// value asks about one whole value, and about what is in it.
+// value asks about one whole value, and about what is in it, as it is and without the escapes of other formats.
 func (p *prober) value(value []byte) {
+	p.plain(value)
+	for len(value) > decodedPart { // a long one in parts, to keep no copy of all of it
+		p.decode(value[:decodedPart])
+		value = value[decodedPart-overlap:]
+	}
+	p.decode(value)
+}
+
+// decode asks about a value without its escapes, if it has any.
+func (p *prober) decode(value []byte) {
+	for i := range p.decoded {
+		var changed bool
+		if p.decoded[i], changed = decodeEscapes(p.decoded[i][:0], value); !changed {
+			return
+		}
+		value = p.decoded[i]
+		p.plain(value)
+	}
+}
+
+// plain asks about one whole value as it is written, and about what is in it.
+func (p *prober) plain(value []byte) {
 	value = trim(value)
 	if len(value) < minBytes {
 		return

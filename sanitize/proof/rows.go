@@ -172,6 +172,10 @@ func (r *rowReader) field(c *scannedColumn, value []byte) {
 	switch c.read {
 	case readText, readConverted:
 		r.count(c, value)
+		if len(value) > 0 && (value[0] == '{' || value[0] == '[') { // a document in a text
+			p.structured(value)
+			return
+		}
 		p.value(value)
 	case readStructured:
 		r.count(c, value)
@@ -199,6 +203,9 @@ func (r *rowReader) field(c *scannedColumn, value []byte) {
 		r.count(c, r.text)
 		p.value(r.text)
 		p.value(value)
+		if len(value) == (uuidBytes-4)/2 {
+			p.value(r.text[len("\\x"):])
+		}
 	case readShort:
 		r.count(c, value)
 	}

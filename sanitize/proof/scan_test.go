@@ -72,6 +72,7 @@ func scanned(t *testing.T, o *Originals, statements string, allow ...sanitize.Al
 func TestScanFindsOriginals(t *testing.T) {
 	t.Parallel()
 	const mail, phone, name, id = "Quirina.Zebulon@planted.example", "+49 170 55511223", "Quirina Zebulon-Fitzwilliam", "6f1e0d3c-2b4a-4c5d-8e7f-90a1b2c3d4e5"
+	const address = "Flat 3, 12 Old Kent Road, London SE1 5AB"
 	cases := []struct{ name, place, sql string }{
 		{"text", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('quirina.zebulon@PLANTED.example ')`},
 		{"varchar", "public.t.v", `CREATE TABLE t (v varchar(80)); INSERT INTO t VALUES ('` + mail + `')`},
@@ -114,9 +115,24 @@ func TestScanFindsOriginals(t *testing.T) {
 		{"domain constraint", "constraint public.d.d_check", `CREATE DOMAIN d AS text CHECK (VALUE <> '` + mail + `')`},
 		{"large object", "large object 4242", `SELECT lo_from_bytea(4242, convert_to(repeat(E'x\n', 131000) || '` + mail + `', 'UTF8'))`},
 		{"name of a column", "column name public.t.quirina.zebulon@planted.example", `CREATE TABLE t ("quirina.zebulon@planted.example" int)`},
+		{"the query of an address", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('/unsubscribe?email=` + mail + `&list=3')`},
+		{"the path of an address", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('https://x.example/u/` + mail + `/edit#top')`},
+		{"escaped in an address", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('/u?email=Quirina.Zebulon%40planted.example&list=3')`},
+		{"the name of a file", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('s3://bucket/users/user_` + id + `.thumb.png')`},
+		{"a UUID without dashes", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('files/6F1E0D3C2B4A4C5D8E7F90A1B2C3D4E5/x')`},
+		{"a UUID in bytes", "public.t.v", `CREATE TABLE t (v bytea); INSERT INTO t VALUES ('\x6f1e0d3c2b4a4c5d8e7f90a1b2c3d4e5')`},
+		{"a document in a text", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('{"who": "J\u00fcrgen M\u00fcller-L\u00fcdenscheidt"}')`},
+		{"a document in a document", "public.t.v", `CREATE TABLE t (v jsonb); INSERT INTO t VALUES (jsonb_build_object('body', 'sent {\"who\": \"J\u00fcrgen M\u00fcller-L\u00fcdenscheidt\"}'))`},
+		{"HTML", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('<b>Quirina.Zebulon&#64;planted.example</b>')`},
+		{"beside letters of another script", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('邮箱` + mail + `请')`},
+		{"a long address within a text", "public.t.v", `CREATE TABLE t (v text); INSERT INTO t VALUES ('ship to: ` + address + ` today')`},
+		{"a network", "public.t.v", `CREATE TABLE t (v inet); INSERT INTO t VALUES ('203.0.113.77/24')`},
+		{"a quote in a literal", "view public.w", `CREATE VIEW w AS SELECT 'Pat O''Brien-Fitzgerald'::text AS v`},
+		{"a quote in a default", "default of public.t.v", `CREATE TABLE t (v text DEFAULT 'Pat O''Brien-Fitzgerald')`},
+		{"name of a policy", "policy public.t.quirina.zebulon@planted.example", `CREATE TABLE t (v text); CREATE POLICY "` + mail + `" ON t`},
 		{"foreign server", "foreign server s", `CREATE EXTENSION postgres_fdw SCHEMA public; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '` + mail + `')`},
 	}
-	o := recorded(t, mail, phone, name, id, "203.0.113.77", "+49 (0)30 9000111", "2020-01-02", "short", "true")
+	o := recorded(t, mail, phone, name, id, address, "Jürgen Müller-Lüdenscheidt", "Pat O'Brien-Fitzgerald", "203.0.113.77", "+49 (0)30 9000111", "2020-01-02", "short", "true")
 	var all strings.Builder
 	schemaOf := func(i int) string { return fmt.Sprintf("case%d", i) }
 	for i, c := range cases {
@@ -130,6 +146,18 @@ func TestScanFindsOriginals(t *testing.T) {
 		place := strings.ReplaceAll(c.place, "public.", schemaOf(i)+".")
 		if h := found[place]; h.Of != "public.secret.value" || h.Count == 0 || h.Allowed {
 			t.Errorf("%s: the hit in %s is %+v; want one of public.secret.value, not allowed", c.name, place, h)
+		}
+	}
+}
+
+// TestNamesInTheCatalogAreScanned: what has a name of its own and no other text.
+func TestNamesInTheCatalogAreScanned(t *testing.T) {
+	t.Parallel()
+	out := scanned(t, recorded(t, "quirina@planted.example"), `CREATE TEXT SEARCH CONFIGURATION "quirina@planted.example" (COPY = simple); CREATE COLLATION "quirina@planted.example" (locale = 'C')`)
+	got := fmt.Sprint(out.Hits)
+	for _, want := range []string{"text search configuration", "collation"} {
+		if !strings.Contains(got, "name of "+want) {
+			t.Errorf("nothing was found in the name of a %s; hits: %s", want, got)
 		}
 	}
 }

@@ -42,7 +42,6 @@ const (
 	isOther
 	kinds   = isSpace - 1
 	isSpace = 1 << 6 // where words end, beside its kind
-	isColon = 1 << 7 // behind which a word may begin, beside its kind
 )
 
 // kindOf is a table of the kinds of bytes.
@@ -66,9 +65,6 @@ var kindOf = func() (t kindTable) { //nolint:gochecknoglobals // constant: a tab
 		}
 		if strings.IndexByte(" \t\n\r\"'<>()[]{},;=|\x00", byte(i)) >= 0 {
 			t[i] |= isSpace
-		}
-		if i == ':' {
-			t[i] |= isColon
 		}
 	}
 	return t
@@ -150,6 +146,14 @@ func addressShape(value []byte) bool {
 		}
 	}
 	return dots == 3 && run > 0
+}
+
+// uuidBytes is the length of a UUID with its dashes.
+const uuidBytes = 36
+
+// uuidShape reports whether value is as long as a UUID and has dashes where one has them.
+func uuidShape(value []byte) bool {
+	return len(value) == uuidBytes && value[8] == '-' && value[13] == '-' && value[18] == '-' && value[23] == '-'
 }
 
 // dateShape reports whether value begins like a date (2024-01-31) or a time of day (10:20:30): every moment is also one of something else.

@@ -1,13 +1,19 @@
 package proof
 
-// maxRun is how many words in a row are looked up as one value: a full name, a street with its number and town.
-const maxRun = 4
+const (
+	// maxRun is how many words in a row are looked up as one value: a full name, an address on one line.
+	maxRun = 10
+	// blindRun is that where an original may begin in any way that is not ASCII: nothing tells that it does not begin here.
+	blindRun = 4
+	// maxPiece is the length of the longest part of a word that is looked up.
+	maxPiece = 128
+)
 
 // words asks about the words of a longer text: each one that looks as if it could identify somebody, runs of up to
 // maxRun words, and groups of digits.
 func (p *prober) words(text []byte) {
 	begins := p.m.originals.begins
-	var starts, numbers [maxRun]int // where words are that an original may begin with, and the how manieth each is; live of them
+	var starts, lasts [maxRun]int // where words are that an original may begin with, and the how manieth it may end with; live of them
 	live, word, digits := 0, 0, 0
 	for i := 0; i < len(text); {
 		if separates(text[i]) {
@@ -15,31 +21,34 @@ func (p *prober) words(text []byte) {
 			continue
 		}
 		start := i
+		var all uint8
 		for i < len(text) {
 			k := kindOf[text[i]]
-			digits += int(k & isDigit)
-			if k&(isSpace|isColon) != 0 {
-				if k&isSpace != 0 {
-					break
-				}
-				if i+minBytes < len(text) && begins.may(text[i+1:]) {
-					p.part(text[i+1 : endOfWord(text, i+1)])
-				}
+			if k&isSpace != 0 {
+				break
 			}
+			digits += int(k & isDigit)
+			all |= k
 			i++
 		}
-		word++
-		if live > 0 && numbers[0] <= word-maxRun {
-			live--
-			copy(starts[:live], starts[1:])
-			copy(numbers[:live], numbers[1:])
+		if all&(isPunct|isOther|isHigh) != 0 && i-start > minBytes {
+			p.pieces(text[start:i])
 		}
+		word++
+		kept := 0
+		for j := range live {
+			if lasts[j] >= word {
+				starts[kept], lasts[kept] = starts[j], lasts[j]
+				kept++
+			}
+		}
+		live = kept
 		bare := start
 		for bare < i && punctuates(text[bare]) {
 			bare++
 		}
 		if begins.may(text[start:]) || bare > start && begins.may(text[bare:]) {
-			starts[live], numbers[live] = start, word
+			starts[live], lasts[live] = start, word+runOf(text[start:])-1
 			live++
 		}
 		for _, at := range starts[:live] {
@@ -53,11 +62,41 @@ func (p *prober) words(text []byte) {
 	}
 }
 
-func endOfWord(text []byte, i int) int {
-	for i < len(text) && !separates(text[i]) {
-		i++
+// runOf returns how many words in a row are looked up from the beginning of text on.
+func runOf(text []byte) int {
+	for _, c := range text[:min(len(text), prefixBytes)] {
+		if kindOf[c]&isHigh != 0 {
+			return blindRun
+		}
 	}
-	return i
+	return maxRun
+}
+
+// pieces asks about the parts of a word that has more than letters and digits: an address in a path or a query, an
+// identifier in a file's name. A part begins and ends where letters or digits do.
+func (p *prober) pieces(word []byte) {
+	begins := p.m.originals.begins
+	for at := 0; at+minBytes <= len(word); at++ {
+		if at > 0 && (!edge(word[at], word[at-1]) || word[at-1] == '@' && at > 1) || !begins.may(word[at:]) {
+			continue
+		}
+		rest := word[at:min(len(word), at+maxPiece)]
+		for end := minBytes; end < len(rest); end++ {
+			if edge(rest[end-1], rest[end]) {
+				p.look(rest[:end])
+			}
+		}
+		if at > 0 && len(rest) < maxPiece { // the word itself is asked about anyway
+			p.look(rest)
+		}
+	}
+}
+
+// edge reports whether c, a letter or a digit, has something else beside it: a mark, or a letter outside of ASCII.
+func edge(c, beside byte) bool {
+	const plain = isDigit | isLower | isUpper
+	k, b := kindOf[c], kindOf[beside]
+	return k&(plain|isHigh) != 0 && b&(k&isHigh|plain) == 0 || k&plain != 0 && b&isHigh != 0
 }
 
 // separates reports whether words end at c.
