@@ -237,7 +237,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 		defer cancel()
 		opts := migrations.ApplyOptions{
 			StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout,
-			DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
+			Observe: true, DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
 		}
 		var err error
 		report, err = migrations.Apply(limited, conn, plan, opts)

@@ -199,6 +199,7 @@ func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *mi
 	}
 	data.Migrations = commentMigrations(report)
 	data.Warnings = commentWarnings(report)
+	observed(&data, report)
 	data.Failure = commentFailure(p, report)
 	return data, nil
 }

@@ -34,6 +34,9 @@ type CommentData struct {
 
 	Steps      []CommentStep
 	Migrations []CommentMigration
+	Findings   []CommentFinding
+	Costs      []CommentCost
+	Schema     *CommentSchema
 	Failure    *CommentFailure
 
 	// ExpiresAt is nil if the preview lives as long as its pull request is open.
@@ -120,6 +123,9 @@ func render(d CommentData, show detail) string {
 	warnings(&b, d.Warnings, show)
 	connect(&b, d)
 	migrations(&b, d.Migrations, show)
+	findings(&b, d.Findings, show)
+	costs(&b, d.Costs, show)
+	schema(&b, d.Schema, show)
 	timeline(&b, d.Steps, show)
 	footer(&b, d)
 	return b.String()

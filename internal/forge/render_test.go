@@ -51,6 +51,12 @@ func comments() map[string]forge.CommentData {
 	}
 	ready.Note = "The database was made anew, because 0006_add_loyalty.up.sql was edited after it had been applied."
 	ready.Warnings = []string{"customers.phone_2 looks personal (phone): add a rule to sanitize.yaml before production has rows in it"}
+	ready.Findings = []forge.CommentFinding{
+		{Severity: "error", Code: "add-column-rewrite", File: "db/migrations/0006_add_loyalty.up.sql", Line: 2, Message: "adds the column ref with a default that is computed for each row, so PostgreSQL rewrote the whole table: public.orders (4.1 GB, about 12,000,000 rows) in 38.0 s", Instead: "add the column without the default"},
+		{Severity: "info", Code: "missing-lock-timeout", File: "db/migrations/0006_add_loyalty.up.sql", Line: 2, Message: "waits for AccessExclusiveLock on public.orders without a limit of its own"},
+	}
+	ready.Costs = []forge.CommentCost{{Name: "0006_add_loyalty.up.sql", Took: 38 * time.Second, Locked: 38 * time.Second, Lock: "AccessExclusiveLock", Rows: 3, WALBytes: 4 << 30, DiskBytes: 512 << 10}}
+	ready.Schema = &forge.CommentSchema{Added: 1, Text: "@@ public.orders @@\n+ column ref uuid not null default gen_random_uuid()\n"}
 	ready.DashboardURL = "https://mayfly.example.com/previews/shop-pr-42"
 
 	suspended := base(forge.StateSuspended)
@@ -93,7 +99,10 @@ func hostile(n int) forge.CommentData {
 		Code: mayfly.CodeMigrationFailed, Message: text, Hint: text, File: text, Line: 1, SQLSTATE: text,
 		Statement: "SELECT '```';\n````\n@acme/admins <b>\n" + text,
 	}
+	d.Schema = &forge.CommentSchema{Added: 1, Text: "+ ```\n@acme/admins <b>\n" + text}
 	for range 3 * n {
+		d.Findings = append(d.Findings, forge.CommentFinding{Severity: "error", Code: text, File: text, Line: 3, Message: text, Instead: text}, forge.CommentFinding{Severity: "info", Message: text})
+		d.Costs = append(d.Costs, forge.CommentCost{Name: text, Lock: text})
 		d.Warnings = append(d.Warnings, text)
 		d.Steps = append(d.Steps, forge.CommentStep{Name: text, Detail: text, Took: time.Millisecond})
 		d.Migrations = append(d.Migrations, forge.CommentMigration{Name: text, State: "applied"}, forge.CommentMigration{Name: "a`b|c\\", State: "applied"})

@@ -177,3 +177,12 @@ type Index struct {
 	Valid  bool
 	Keys   int // columns that it is searched by
 }
+
+// Blocks reports whether others cannot write the relation, or not even read it, while the lock is held.
+func (l *Lock) Blocks() bool {
+	switch l.Mode {
+	case "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock":
+		return true
+	}
+	return false
+}
