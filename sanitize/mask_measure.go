@@ -143,6 +143,9 @@ func bindBucket(a *arguments, t *target, _ []byte) (binding, error) {
 	if err != nil || width <= 0 || width > 1e15 || math.IsNaN(width) {
 		return binding{}, &refusal{"width is not a number above zero", "write for example width: 10"}
 	}
+	if t.family == familyInteger && width == 1 {
+		return binding{}, &refusal{"with a width of 1 every number stays as it is", "write for example width: 10, or keep"}
+	}
 	if t.family == familyInteger && width != math.Trunc(width) {
 		return binding{}, &refusal{"width is not a whole number", "write for example width: 10"}
 	}

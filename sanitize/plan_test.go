@@ -227,6 +227,16 @@ func TestPlanRefusals(t *testing.T) {
 	golden(t, "plan_refusals.golden", out.String())
 }
 
+// TestABucketHoldsMoreThanOneNumber: another width would leave every number as it is, and the column would count as masked.
+func TestABucketHoldsMoreThanOneNumber(t *testing.T) {
+	t.Parallel()
+	rules := parse(t, "version: 1\ntables:\n  public.n: {columns: {n: {mask: bucket, width: 1}}}\n")
+	_, err := rules.Plan([]sanitize.Table{{Schema: "public", Name: "n", Columns: []sanitize.Column{{Name: "n", Type: "bigint"}}}}, testKey)
+	if mayfly.ErrorCode(err) != mayfly.CodeInvalid || !strings.Contains(err.Error(), "with a width of 1 every number stays as it is") {
+		t.Errorf("a bucket of one number: %v", err)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	rules := parse(t, "version: 1\n")

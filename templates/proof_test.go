@@ -172,7 +172,7 @@ func TestSurvivingOriginalsStopTheBuild(t *testing.T) {
 func TestProofRulesThatDoNotHold(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ name, rules, message string }{
-		{"an allowance for nothing", `proof: {allow: [{place: public.people.born, reason: "years"}]}`, "rules.yaml:14:17: nothing of a masked column is in public.people.born"},
+		{"an allowance for nothing", `proof: {allow: [{place: public.people.born, reason: "years"}]}`, "rules.yaml:15:17: nothing of a masked column is in public.people.born"},
 		{"a group that is too small", `quasi_identifiers: [{table: public.people, columns: [born, id], min_group: 3}]`, "the rarest combination has 1 rows"},
 		{"an unknown table", `quasi_identifiers: [{table: public.persons, columns: [born]}]`, "table public.persons is not in the source"},
 		{"an unknown column", `quasi_identifiers: [{table: public.people, columns: [birthday]}]`, "has no column birthday"},

@@ -126,7 +126,7 @@ func (s *Scanner) catalog(ctx context.Context, admin *pgx.Conn, q catalogQuery) 
 	if _, err := pgx.ForEachRow(rows, []any{&name, &text}, func() error {
 		place := Place{q.kind, name}
 		p.place = s.m.place(place)
-		made := q.kind == KindStatistics && s.masked[name] != "" && s.masked[name] != ClassOwn
+		made := q.kind == KindStatistics && s.masked[name].makes()
 		p.passage(text, made || q.kind == "extended statistics")
 		objects++
 		size += int64(len(text))

@@ -74,11 +74,11 @@ func (o *Observer) Original(column int, value []byte) {
 	if provable {
 		c.counts.Provable++
 		c.seen |= seenProvable
-		if c.class != ClassPassages { // of those it is known with the result
+		if c.class != ClassPassages && c.class != ClassRows { // of passages it is known with the result
 			o.record(c, mark, value, f)
 		}
 	}
-	if c.splits && structured(value) {
+	if c.splits && c.class != ClassRows && structured(value) {
 		leaves(value, func(leaf []byte) {
 			if f, provable := classify(leaf); provable {
 				o.record(c, o.hash.of(leaf, f), leaf, f)
@@ -128,7 +128,7 @@ func (o *Observer) Result(column int, value []byte) {
 		c.seen |= seenUnchanged
 	}
 	value = trim(value)
-	if unchanged && c.class != ClassGiven {
+	if unchanged && c.class != ClassGiven && c.class != ClassRows {
 		if _, provable := classify(value); provable {
 			c.counts.UnchangedProvable++
 			c.seen |= seenUnchangedProvable
@@ -141,7 +141,7 @@ func (o *Observer) Result(column int, value []byte) {
 			o.record(c, o.hash.of(original, f), original, f)
 		}
 	}
-	if c.class == ClassOwn || c.class == ClassPassages {
+	if c.class == ClassOwn || c.class == ClassPassages || c.class == ClassRows {
 		return
 	}
 	f, provable := classify(value)

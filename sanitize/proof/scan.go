@@ -164,7 +164,7 @@ func (s *Scanner) columns(ctx context.Context, conn *pgx.Conn, schema, table, na
 			c.expression = "pg_catalog.concat(" + c.expression + ")"
 		}
 		if class, masked := s.masked[c.place.Name]; masked {
-			c.made, c.distinct = class != ClassOwn, &distinct{}
+			c.made, c.distinct = class.makes(), &distinct{}
 			c.seed = maphash.MakeSeed()
 		}
 		columns = append(columns, c)

@@ -250,6 +250,32 @@ func TestResultsOfSharedTransformersAreNoEvidence(t *testing.T) {
 	}
 }
 
+// TestShuffledColumnsHideNothing: where a column's own values stay by its rule, originals of other columns are found all the same.
+func TestShuffledColumnsHideNothing(t *testing.T) {
+	t.Parallel()
+	r, err := NewRecorder(filepath.Join(t.TempDir(), "prints"), testKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.Table("public", "people", []sanitize.ColumnPlan{{Column: "email", Type: "text", Transformer: "email"}, {Column: "contact", Type: "text", Transformer: "shuffle"}})
+	const mail, other = "quirina@planted.example", "only-here@planted.example"
+	for _, row := range [][3]string{{mail, other, mail}, {"zebulon@planted.example", mail, other}} {
+		o.Original(0, []byte(row[0]))
+		o.Result(0, []byte("made-up@example.com"))
+		o.Original(1, []byte(row[1]))
+		o.Result(1, []byte(row[2]))
+	}
+	o.Close()
+	originals, err := r.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := scanned(t, originals, `CREATE TABLE people (email text, contact text); INSERT INTO people VALUES ('made-up@example.com', '`+mail+`'), ('made-up@example.com', '`+other+`')`)
+	if len(out.Hits) != 1 || out.Hits[0].Place.String() != "public.people.contact" || out.Hits[0].Of != "public.people.email" || out.Hits[0].Values != 1 {
+		t.Errorf("hits are %v; want one value of public.people.email in public.people.contact", out.Hits)
+	}
+}
+
 func TestFilesAreSearched(t *testing.T) {
 	t.Parallel()
 	const planted = "Quirina.Zebulon@planted.example"

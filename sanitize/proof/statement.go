@@ -86,6 +86,9 @@ type Masked struct {
 // notProvable is the note on a column that has values that cannot be looked for.
 const notProvable = "not provable by value: too short or too common to be told from chance; compared row by row in the stream"
 
+// trueValues is the note on a column whose values go to other rows.
+const trueValues = "holds the source's own values, in other rows"
+
 // Covering makes the entry of a column.
 func Covering(schema, table string, plan sanitize.ColumnPlan, rows int64, recorded *Column, s *Scanner) Covered {
 	c := Covered{Schema: schema, Table: table, ColumnPlan: plan, Rows: rows}
@@ -97,7 +100,10 @@ func Covering(schema, table string, plan sanitize.ColumnPlan, rows int64, record
 		Class: recorded.Class, Values: recorded.Values, Unchanged: recorded.Unchanged, Provable: recorded.Provable,
 		DistinctBefore: recorded.Distinct, DistinctAfter: after,
 	}
-	if recorded.Provable < recorded.Values {
+	switch {
+	case recorded.Class == ClassRows:
+		c.Masked.Note = trueValues
+	case recorded.Provable < recorded.Values:
 		c.Masked.Note = notProvable
 	}
 	return c
