@@ -28,6 +28,7 @@ const (
 	sqlIdleInTransaction    = "25P03"
 	sqlTransactionTimeout   = "25P04"
 	sqlInvalidParameter     = "22023"
+	sqlDivisionByZero       = "22012"
 	sqlObjectNotConfigured  = "55P02"
 	sqlLimitExceeded        = "54000"
 	sqlForeignKeyViolation  = "23503"
@@ -46,8 +47,8 @@ func (s *liveSource) failed(ctx context.Context, doing string, err error) error 
 	return e.WithHint("%s", sourceHint(err))
 }
 
-// sourceMessage is what of an error may be shown: of a server's error the message alone, whose detail and context may
-// hold values of rows.
+// sourceMessage is what of an error may be shown: of a server's error the message alone, as detail and context may hold values of
+// rows. Of errors about values, and of those that functions raise, the message does, too.
 func sourceMessage(err error) string {
 	var coded *mayfly.Error
 	if errors.As(err, &coded) {
@@ -56,7 +57,14 @@ func sourceMessage(err error) string {
 	var connect *pgconn.ConnectError
 	var server *pgconn.PgError
 	if errors.As(err, &server) && !errors.As(err, &connect) {
-		return server.Message + " (SQLSTATE " + server.Code + ")"
+		switch text := " (SQLSTATE " + server.Code + ")"; {
+		case strings.HasPrefix(server.Code, "22") && server.Code != sqlInvalidParameter && server.Code != sqlDivisionByZero:
+			return "a value cannot be used" + text
+		case strings.HasPrefix(server.Code, "P0"):
+			return "a function raised an error" + text
+		default:
+			return server.Message + text
+		}
 	}
 	return err.Error()
 }
