@@ -116,6 +116,7 @@ func checkRescan(t *testing.T, b *bed, template *mayfly.Template) {
 	if _, err := b.builder.Rescan(t.Context(), template, []byte("another key, 32 bytes or more of it")); mayfly.ErrorCode(err) != mayfly.CodeConflict {
 		t.Errorf("another key: %v; want a conflict", err)
 	}
+	checkForged(t, b, template)
 	file, err := os.OpenFile(b.builder.printsPath(template.ID), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +129,33 @@ func checkRescan(t *testing.T, b *bed, template *mayfly.Template) {
 	}
 	if _, err := b.builder.Rescan(t.Context(), template, testKey()); mayfly.ErrorCode(err) != mayfly.CodeVerificationFailed {
 		t.Errorf("changed fingerprints: %v; want a failed verification", err)
+	}
+}
+
+// checkForged makes sure that an attestation decides nothing that is not this installation's, about this template.
+func checkForged(t *testing.T, b *bed, template *mayfly.Template) {
+	t.Helper()
+	statement, err := proof.Read(template.Attestation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stranger, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replayed := *statement
+	replayed.Template = "tanother"
+	for name, sign := range map[string]func() ([]byte, error){
+		"signed by a stranger": func() ([]byte, error) { return proof.NewSigner(stranger).Sign(statement) },
+		"of another template":  func() ([]byte, error) { return b.builder.signer.Sign(&replayed) },
+	} {
+		forged := *template
+		if forged.Attestation, err = sign(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.builder.Rescan(t.Context(), &forged, testKey()); mayfly.ErrorCode(err) != mayfly.CodeVerificationFailed {
+			t.Errorf("an attestation %s: %v; want a failed verification", name, err)
+		}
 	}
 }
 

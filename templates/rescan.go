@@ -68,7 +68,7 @@ func (b *Builder) kept(t *mayfly.Template, key []byte) (*proof.Statement, *proof
 	if len(t.Attestation) == 0 || t.State != mayfly.TemplateReady && t.State != mayfly.TemplateRetired {
 		return nil, nil, mayfly.Errorf(mayfly.CodeNotFound, "template %s has no attestation", t.ID).WithHint("templates that were built before there was one are attested by building a new one")
 	}
-	statement, err := proof.Read(t.Attestation)
+	statement, err := b.attested(t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,6 +88,21 @@ func (b *Builder) kept(t *mayfly.Template, key []byte) (*proof.Statement, *proof
 			WithHint("somebody changed the file; build a new template")
 	}
 	return statement, originals, nil
+}
+
+// attested returns what was signed about a template. Its allowances decide what a scan passes, so they must be those that were signed.
+func (b *Builder) attested(t *mayfly.Template) (*proof.Statement, error) {
+	statement, err := proof.Read(t.Attestation)
+	if err == nil && b.signer != nil {
+		statement, err = proof.Verify(t.Attestation, b.signer.Public())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if statement.Template != t.ID || statement.Scan == nil {
+		return nil, mayfly.Errorf(mayfly.CodeVerificationFailed, "the attestation of template %s is of another one", t.ID).WithHint("somebody changed it; build a new template")
+	}
+	return statement, nil
 }
 
 func (b *Builder) discardRescan(ctx context.Context, templateID string) error {
