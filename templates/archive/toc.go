@@ -225,6 +225,12 @@ func (t *toc) readHeader() {
 // smallestEntry is less than the bytes that any entry takes: it bounds the count.
 const smallestEntry = 40
 
+// maxEntries and maxContents bound a table of contents, which is kept in memory: what a few packed bytes unpack to has no end.
+const (
+	maxEntries  = 4 << 20
+	maxContents = 512 << 20
+)
+
 func (t *toc) readEntries() error {
 	a, s := t.archive, t.scanner
 	count := s.int()
@@ -234,8 +240,14 @@ func (t *toc) readEntries() error {
 		}
 		return broken("a table of contents with %d entries", count)
 	}
+	if s.err == nil && count > maxEntries {
+		return broken("a table of contents with %d entries", count)
+	}
 	section := SectionPreData
 	for i := 0; i < count && s.err == nil; i++ {
+		if s.pos > maxContents {
+			return broken("a table of contents of more than %d MiB", maxContents>>20)
+		}
 		e := t.readEntry()
 		if s.err != nil {
 			break
