@@ -228,7 +228,7 @@ func (b *binder) bindAll() *Plan {
 	return p
 }
 
-// collectLimits finds how long results in the declared domains may be.
+// collectLimits finds what the columns of domains have to agree about, such as how long results may be.
 func (b *binder) collectLimits() {
 	for i := range b.tables {
 		t := &b.tables[i]

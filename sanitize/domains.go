@@ -8,7 +8,7 @@ import (
 )
 
 // A value domain is declared once, with its transformer, and then used by name: {domain: customer_email}. All columns,
-// paths, fields and elements in it share one mapping, whose results fit the shortest of them.
+// paths, fields and elements in it share one mapping, whose results fit the shortest of them, and which takes for equal what any of them does.
 
 // domainRule is an entry of "domains".
 type domainRule struct {
@@ -135,22 +135,42 @@ func (p *ruleParser) unusedDomains() error {
 	return nil
 }
 
-// domainLimits are the lengths that results in declared domains must fit: the least of all columns in them.
-type domainLimits map[string]int
-
-// of returns the limit for a use of a transformer where the column's own is limit, 0 for none.
-func (l domainLimits) of(s *spec, limit int) int {
-	shared := l[s.domain]
-	if s.domain == "" || shared == 0 {
-		return limit
-	}
-	if limit == 0 {
-		return shared
-	}
-	return min(limit, shared)
+// domainTraits is what the columns of a domain have to agree about, so that one value has one result in all of them.
+type domainTraits struct {
+	// limit is the length that results in a declared domain must fit: the least of all its columns, 0 for none.
+	limit int
+	// fold and trim say that one of the columns takes values for equal that differ in case, or in trailing spaces. Then
+	// all of them do: what is equal to a third value in one column must not become two in another.
+	fold, trim bool
 }
 
-// collect notes the length of a column, or of what is inside of it.
+// domainLimits are the traits of domains.
+type domainLimits map[string]domainTraits
+
+// share makes t agree with the other columns of the domain that s is in.
+func (l domainLimits) share(s *spec, t *target) {
+	shared := l[s.sharedDomain()]
+	switch {
+	case shared.limit == 0:
+	case t.limit == 0:
+		t.limit = shared.limit
+	default:
+		t.limit = min(t.limit, shared.limit)
+	}
+	t.fold = t.fold || shared.fold
+	t.trim = t.trim || shared.trim
+}
+
+// sharedDomain names the domain whose columns share traits. Of those that the rules do not name it is the one of addresses
+// alone: nothing but their case tells two of them apart by accident, while it may be what makes two tokens differ.
+func (s *spec) sharedDomain() string {
+	if s.mask == "email" {
+		return s.domainOrDefault()
+	}
+	return s.domain
+}
+
+// collect notes the traits of a column, or of what is inside of it.
 func (l domainLimits) collect(r *Rules, d *DataType, s *spec) {
 	switch d.Kind {
 	case TypeArray, TypeRange, TypeMultirange:
@@ -166,9 +186,17 @@ func (l domainLimits) collect(r *Rules, d *DataType, s *spec) {
 			}
 		}
 	case TypeScalar:
-		t := newTarget(&Table{}, &Column{Type: d.Name, MaxLength: d.MaxLength})
-		if t.limit > 0 && r.declared(s.domain) != nil {
-			l[s.domain] = l.of(s, t.limit)
+		name := s.sharedDomain()
+		if name == "" || !findKind(s.mask).takesDomain() {
+			return
 		}
+		t := newTarget(&Table{}, &Column{Type: d.Name, MaxLength: d.MaxLength})
+		shared := l[name]
+		if t.limit > 0 && r.declared(s.domain) != nil && (shared.limit == 0 || t.limit < shared.limit) {
+			shared.limit = t.limit
+		}
+		shared.fold = shared.fold || t.fold
+		shared.trim = shared.trim || t.trim
+		l[name] = shared
 	}
 }

@@ -74,6 +74,47 @@ func (o *observed) Result(column int, value []byte) {
 	o.seen = append(o.seen, fmt.Sprintf("%d result %s", column, value))
 }
 
+func TestADomainTakesForEqualWhatOneOfItsColumnsDoes(t *testing.T) {
+	t.Parallel()
+	tables := []sanitize.Table{{Schema: "public", Name: "t", Columns: []sanitize.Column{
+		{Name: "folded", Type: "public.citext", Unique: true},
+		{Name: "plain", Type: "text"},
+		{Name: "padded", Type: "character(40)", MaxLength: 40},
+		{Name: "document", Type: "jsonb"},
+	}}}
+	const row = "Jane@Corp.example\tJane@corp.example\tjane@corp.example   \t{\"a\": \"JANE@corp.example\"}\n"
+	for name, rules := range map[string]string{
+		"declared": `
+version: 1
+domains: {mail: email}
+tables:
+  public.t:
+    columns: {folded: {domain: mail}, plain: {domain: mail}, padded: {domain: mail}, document: {mask: json, paths: {$.a: {domain: mail}}}}`,
+		"named": `
+version: 1
+tables:
+  public.t:
+    columns: {folded: {mask: token, domain: d, length: 20}, plain: {mask: token, domain: d, length: 20}, padded: {mask: token, domain: d, length: 20}, document: {mask: json, paths: {$.a: {mask: token, domain: d, length: 20}}}}`,
+		"not named": `
+version: 1
+tables:
+  public.t: {columns: {folded: email, plain: email, padded: redact, document: {mask: json, paths: {$.a: email}}}}`,
+	} {
+		got := strings.Split(strings.TrimSuffix(maskText(t, planFor(t, rules, tables...).Table("public", "t"), row), "\n"), "\t")
+		if got[1] != got[0] || got[3] != `{"a": "`+got[0]+`"}` || (name != "not named" && got[2] != got[0]) {
+			t.Errorf("a domain that is %s gives %q: an address has several results, though one column ignores case", name, got)
+		}
+	}
+	tokens := `
+version: 1
+tables:
+  public.t: {columns: {folded: token, plain: token, padded: redact, document: redact}}`
+	got := strings.Split(maskText(t, planFor(t, tokens, tables...).Table("public", "t"), row), "\t")
+	if got[0] == got[1] {
+		t.Error("case is ignored in a text whose tokens nobody put into a domain: two of them could become one")
+	}
+}
+
 func TestObserversSeeWhatIsMasked(t *testing.T) {
 	t.Parallel()
 	table := domainTables()[0]

@@ -173,7 +173,7 @@ type target struct {
 	part string
 	// trial says that nobody reads why something does not fit.
 	trial bool
-	// limits are those of the declared domains.
+	// limits are what the columns of domains agree about.
 	limits domainLimits
 	// fold says that the type compares without regard to case (citext), trim that trailing spaces do not count (character).
 	fold, trim bool

@@ -75,7 +75,7 @@ func bindJSON(a *arguments, t *target, key []byte) (binding, error) {
 func bindJSONLeaf(s *spec, t *target, key []byte) (jsonLeaf, error) {
 	k := findKind(s.mask)
 	inner := &target{path: t.path, part: "the value", column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text", limits: t.limits}
-	inner.limit = t.limits.of(s, 0)
+	t.limits.share(s, inner)
 	switch s.mask {
 	case "json":
 		return jsonLeaf{}, &refusal{"json inside json", "write longer paths instead"}

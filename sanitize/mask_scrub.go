@@ -151,7 +151,7 @@ func scrubSpec(k recognise.Kind) *spec {
 func bindScrubItem(s *spec, t *target, key []byte) (binding, error) {
 	k := findKind(s.mask)
 	inner := &target{path: t.path, shown: t.shown, part: "an item", column: &Column{Name: t.column.Name, Type: "text"}, family: familyText, base: "text", limits: t.limits}
-	inner.limit = t.limits.of(s, 0)
+	t.limits.share(s, inner)
 	if !k.accepts(familyText) || s.mask == "scrub" || s.mask == "json" {
 		return binding{}, &refusal{s.mask + " does not work on parts of a text", "use another transformer"}
 	}

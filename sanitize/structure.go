@@ -77,7 +77,7 @@ func fitValue(key []byte, t *target, s *spec) (binding, error) {
 	if !k.master {
 		own = deriveKey(key, s.mask, s.domainOrDefault())
 	}
-	t.limit = t.limits.of(s, t.limit)
+	t.limits.share(s, t)
 	b, err := k.bind(&s.args, t, own)
 	b.keyed = k.keyed && !k.random
 	return b, err
