@@ -34,6 +34,9 @@ const (
 // detectBytes is how much of a file is looked at, after decompression.
 const detectBytes = 64 << 10
 
+// damageBytes is how much of a compressed file that looks like nothing is searched for the reason.
+const damageBytes = 64 << 20
+
 // Detect tells by its content what a dump is, and how the file as a whole is compressed. A file that is nothing of the
 // kind gives Unknown and an error with CodeSourceInvalid that says what it is instead.
 //
@@ -78,6 +81,10 @@ func detectFile(file io.ReaderAt, size int64) (Format, Compression, error) {
 	}
 	if format := detectHead(head); format != Tar {
 		if format == Unknown {
+			// Damage in the first block shows at its end only, and a stream that is cut off there gives nothing at all.
+			if _, err := io.CopyN(io.Discard, r, damageBytes); err != nil && !errors.Is(err, io.EOF) {
+				return Unknown, compression, damaged(compression, err)
+			}
 			return Unknown, compression, notADump(head)
 		}
 		return format, compression, nil

@@ -35,6 +35,7 @@ type scanner struct {
 	last        []byte // the word before this byte, in upper case
 	adjacent    bool   // no blank since last
 	copyIn      bool   // rows begin after this line
+	owner       bool   // OWNER was the last word
 	nonStandard bool   // standard_conforming_strings = off
 	saidOff     bool
 	database    string
@@ -199,7 +200,7 @@ func (s *scanner) begin() {
 	}
 	s.started, s.parens, s.words = s.line, 0, 0
 	s.head, s.last, s.headEnded, s.copyIn, s.saidOff = s.head[:0], s.last[:0], false, false, false
-	s.adjacent = false
+	s.adjacent, s.owner = false, false
 	s.hold = true // until two words are known
 }
 
@@ -255,7 +256,16 @@ func (s *scanner) known() {
 			s.release()
 		}
 	}
+	owner := s.owner
+	s.owner = false
 	switch string(s.last) {
+	case "OWNER":
+		s.owner = true
+	case "TO":
+		// A function's arguments end the head before it says what the statement is for.
+		if owner && s.headEnded && s.parens == 0 && len(s.head) > 6 && strings.EqualFold(string(s.head[:6]), "ALTER ") {
+			s.head = append(s.head, " OWNER TO"...)
+		}
 	case "STDIN":
 		s.copyIn = s.copyIn || s.parens == 0 && len(s.head) > 5 && strings.EqualFold(string(s.head[:5]), "COPY ")
 	case "OFF", "FALSE":

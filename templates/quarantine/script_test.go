@@ -48,6 +48,9 @@ COMMENT ON EXTENSION no_such_extension IS 'it''s missing';
 CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$ SELECT ';\!'::text || $$x$$ $_$;
 CREATE TABLE public.t (id int, name text);
 ALTER TABLE public.t OWNER TO nobody;
+ALTER FUNCTION public.f() OWNER TO nobody;
+CREATE FUNCTION public.g(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION public.g(a integer, b text) OWNER TO nobody;
 CREATE POLICY p ON public.t
   TO someone, "Odd ""one""" USING (name <> '\! not a command;');
 COPY public.t (id, name) FROM stdin;
