@@ -289,7 +289,7 @@ func restoreError(ctx context.Context, e *archive.Entry, err error) error {
 	if !errors.As(err, &server) || ctx.Err() != nil {
 		return fmt.Errorf("restore %s %s: %w", e.Kind, entryName(e), err)
 	}
-	what := fmt.Sprintf("%s %s cannot be restored: %s (SQLSTATE %s)", e.Kind, entryName(e), server.Message, server.Code)
+	what := fmt.Sprintf("%s %s cannot be restored: %s", e.Kind, entryName(e), sourceMessage(server))
 	switch {
 	case server.Code == sqlDiskFull:
 		return mayfly.Errorf(mayfly.CodePoolFull, "the pool is full: %s", what).WithHint("free space in the pool, or enlarge it")

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mayflydb/mayfly/templates/archive"
 )
 
 // TestMessagesOfServersTellNoValues: PostgreSQL quotes the value in the message itself when it does not fit.
@@ -21,6 +23,10 @@ func TestMessagesOfServersTellNoValues(t *testing.T) {
 		if strings.Contains(got, "jane") || !strings.Contains(got, code) {
 			t.Errorf("of %s is shown: %s", code, got)
 		}
+	}
+	index := &archive.Entry{Kind: "INDEX", Tag: "i", Schema: "public"}
+	if err := restoreError(t.Context(), index, &pgconn.PgError{Code: "22P02", Message: `invalid input syntax for type integer: "jane.roe@corp-one.com"`}); strings.Contains(err.Error(), "jane") {
+		t.Errorf("of an index that cannot be made is shown: %v", err)
 	}
 	if got := sourceMessage(&pgconn.PgError{Code: "42501", Message: "permission denied for table t"}); !strings.Contains(got, "permission denied for table t") {
 		t.Errorf("of a missing right is shown: %s", got)
