@@ -83,7 +83,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, plan Plan, opts ApplyOptions) (*
 		opts.observed = observeRun(ctx, conn, opts, report)
 	}
 	err := plan.impl.apply(ctx, conn, plan, opts, report)
-	opts.observed.finish(ctx, plan, opts.Thresholds, report)
+	opts.observed.finish(ctx, opts.Thresholds, report)
 	if err != nil {
 		return report, ended(ctx, err)
 	}

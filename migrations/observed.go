@@ -64,11 +64,11 @@ func (o *observation) begin(r *run) {
 }
 
 // end is called after each migration.
-func (o *observation) end() *observe.Migration {
+func (o *observation) end(ctx context.Context) *observe.Migration {
 	if o == nil {
 		return nil
 	}
-	seen := o.recorder.Migration()
+	seen := o.recorder.Migration(context.WithoutCancel(ctx))
 	o.ended = append(o.ended, observedMigration{o.text, seen})
 	return seen
 }
@@ -106,7 +106,7 @@ func (o *observation) execute(ctx context.Context, r *run, s script, part span, 
 }
 
 // finish fills in what is known only once all migrations ran.
-func (o *observation) finish(ctx context.Context, plan Plan, thresholds lint.Thresholds, report *Report) {
+func (o *observation) finish(ctx context.Context, thresholds lint.Thresholds, report *Report) {
 	if o == nil {
 		return
 	}

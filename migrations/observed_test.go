@@ -21,7 +21,7 @@ import (
 // observedSchema is what is there before each case. big is past the threshold for a warning.
 const observedSchema = `
 CREATE TABLE big (id bigint PRIMARY KEY, n int, note text, at timestamptz DEFAULT now());
-INSERT INTO big SELECT i, i, repeat('x', 100) FROM generate_series(1, 5000) i;
+INSERT INTO big SELECT i, i, repeat('x', 100) FROM generate_series(1, 2000) i;
 CREATE INDEX big_n ON big (n);
 CREATE TABLE small (id bigint PRIMARY KEY, big_id bigint);
 INSERT INTO small VALUES (1, 1);

@@ -58,7 +58,7 @@ func (r *run) migration(ctx context.Context, index int, m Migration, migrate mig
 	result, failure := migrate(ctx, m)
 	step.Done, step.Statements, step.RowsAffected = true, result.statements, result.rows
 	step.DurationMS = milliseconds(r.opts.Now().Sub(start))
-	step.Observed = r.opts.observed.end()
+	step.Observed = r.opts.observed.end(ctx)
 	if failure != nil {
 		step.Error = failure.String()
 	}

@@ -94,8 +94,9 @@ func start(ctx context.Context, conn *pgx.Conn, opts Options) (*Recorder, error)
 	if r.second, err = opts.Connect(ctx); err != nil {
 		return r, fmt.Errorf("open a second session to observe the first: %w", err)
 	}
-	// The database's owner decides about its search_path, and must not decide what runs in this session.
-	if _, err := r.second.PgConn().Exec(ctx, `SET search_path = pg_catalog; SET statement_timeout = 0; SET jit = off`).ReadAll(); err != nil {
+	// The database's owner decides about its search_path, and must not decide what runs in this session. Reading a relation's size
+	// waits for whoever has it locked.
+	if _, err := r.second.PgConn().Exec(ctx, `SET search_path = pg_catalog; SET statement_timeout = 0; SET lock_timeout = '2s'; SET jit = off`).ReadAll(); err != nil {
 		return r, fmt.Errorf("set up the second session: %w", err)
 	}
 	all, err := r.catalog(ctx)
@@ -164,8 +165,9 @@ func (r *Recorder) spilled(now temporary) {
 	}
 }
 
-// Finish fills in what is known only now about the last migration.
+// Finish fills in what is known only now about the last migration: the end of a transaction that went on behind it, and temporary files.
 func (r *Recorder) Finish(ctx context.Context) {
+	r.idle()
 	if r.major < 15 { // the counters arrive some time later, with everybody's
 		return
 	}
@@ -181,8 +183,11 @@ func (r *Recorder) temporary(ctx context.Context) (t temporary, err error) {
 }
 
 // Migration ends a migration and returns what was seen of it. Locks of a transaction that goes on get their times when it ends.
-func (r *Recorder) Migration() *Migration {
+func (r *Recorder) Migration(ctx context.Context) *Migration {
 	r.idle()
+	if r.last != nil { // no probe has told since
+		r.Finish(ctx)
+	}
 	m := &Migration{Statements: r.statements}
 	for _, s := range m.Statements {
 		m.WALBytes += s.WALBytes

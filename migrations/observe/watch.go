@@ -21,10 +21,9 @@ type watching struct {
 	done   chan struct{}
 	before []locked
 	seen   map[heldKey]*seenLock
-	// clocks of the server
-	first, last int64
 }
 
+// seenLock is when a lock was seen, by the server's clock.
 type seenLock struct{ first, last int64 }
 
 const watchQuery = `SELECT relation, mode, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM pg_locks
