@@ -126,6 +126,11 @@ func writeAttested(b *strings.Builder, a *attested) {
 		fmt.Fprintf(t, "%s.%s.%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\n", c.Schema, c.Table, c.Column, c.Transformer, c.Rule, m.Values, m.Unchanged, m.DistinctBefore, m.DistinctAfter, m.Provable)
 	}
 	_ = t.Flush()
+	for _, c := range a.MaskedColumns() {
+		if c.Masked != nil && c.Masked.Unproved() != "" {
+			fmt.Fprintf(b, "Not proved: %s.%s.%s (%s): %s.\n", c.Schema, c.Table, c.Column, c.Transformer, c.Masked.Unproved())
+		}
+	}
 	fmt.Fprintf(b, "\n%d columns are kept as they are. ", len(a.KeptColumns()))
 	if len(a.Unread) > 0 {
 		fmt.Fprintf(b, "No rows were taken of: %s.", strings.Join(a.Unread, ", "))

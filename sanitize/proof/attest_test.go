@@ -72,3 +72,20 @@ func TestFingerprintsAreOfTheirKeyAndFile(t *testing.T) {
 		t.Error("another key opens the file")
 	}
 }
+
+func TestTheStatementSaysWhatIsNotProved(t *testing.T) {
+	t.Parallel()
+	covered := func(class Class) *Masked {
+		c := Column{Schema: "public", Table: "notes", Class: class, Values: 10, Provable: 9, Unchanged: 7, UnchangedProvable: 6}
+		return Covering("public", "notes", c.ColumnPlan, 10, &c, &Scanner{}).Masked
+	}
+	if m := covered(ClassPassages); m.Provable != 3 || m.Note == "" || m.Note != m.Unproved() {
+		t.Errorf("of 9 texts 6 came out of a scrubber as they were, and the statement says: %+v", m)
+	}
+	if m := covered(ClassRows); m.Note != trueValues || m.Unproved() == "" {
+		t.Errorf("values that went to other rows: %+v", m)
+	}
+	if m := covered(ClassOwn); m.Provable != 9 || m.Unproved() != "" || m.Note != notProvable {
+		t.Errorf("a column that can be proved: %+v", m)
+	}
+}

@@ -89,6 +89,21 @@ const notProvable = "not provable by value: too short or too common to be told f
 // trueValues is the note on a column whose values go to other rows.
 const trueValues = "holds the source's own values, in other rows"
 
+// knownForms is the note on a column of texts in which only what is recognised is replaced.
+const knownForms = "free text: only what was recognised in it is replaced, and nothing is proved about the rest, nor about texts in which nothing was"
+
+// Unproved says why nothing, or not all, can be proved about values of which enough is known to find them: "" where it can.
+func (m *Masked) Unproved() string {
+	switch m.Class {
+	case ClassRows:
+		return trueValues
+	case ClassPassages:
+		return knownForms
+	case ClassOwn, ClassShared, ClassGiven, ClassParts:
+	}
+	return ""
+}
+
 // Covering makes the entry of a column.
 func Covering(schema, table string, plan sanitize.ColumnPlan, rows int64, recorded *Column, s *Scanner) Covered {
 	c := Covered{Schema: schema, Table: table, ColumnPlan: plan, Rows: rows}
@@ -100,10 +115,11 @@ func Covering(schema, table string, plan sanitize.ColumnPlan, rows int64, record
 		Class: recorded.Class, Values: recorded.Values, Unchanged: recorded.Unchanged, Provable: recorded.Provable,
 		DistinctBefore: recorded.Distinct, DistinctAfter: after,
 	}
-	switch {
-	case recorded.Class == ClassRows:
-		c.Masked.Note = trueValues
-	case recorded.Provable < recorded.Values:
+	if recorded.Class == ClassPassages {
+		// A text that came out as it went in is nowhere looked for.
+		c.Masked.Provable -= recorded.UnchangedProvable
+	}
+	if c.Masked.Note = c.Masked.Unproved(); c.Masked.Note == "" && recorded.Provable < recorded.Values {
 		c.Masked.Note = notProvable
 	}
 	return c
