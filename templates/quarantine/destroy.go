@@ -76,6 +76,16 @@ func shred(ctx context.Context, engine driver.Engine, volumes driver.Volumes, id
 	if stat.Driver == "btrfs" || stat.Driver == "zfs" {
 		return nil // see Destroy
 	}
+	if local, ok := volumes.(interface {
+		Path(id string) (string, error)
+	}); ok {
+		path, err := local.Path(id)
+		if err != nil {
+			return fmt.Errorf("find the files: %w", err)
+		}
+		// The image that made the quarantine need not be known here, and another one's user may not read its files.
+		return overwrite(ctx, path)
+	}
 	with, err := image(ctx)
 	if err != nil {
 		return fmt.Errorf("find an image: %w", err)

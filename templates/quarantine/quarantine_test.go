@@ -3,6 +3,7 @@ package quarantine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -135,10 +136,27 @@ func TestFullPool(t *testing.T) {
 	}
 }
 
-// TestShred looks for what was in a file, and in one that a link leads to, before the volume is deleted.
+// TestShred looks for what was in a file, and in one that a link leads to, before the volume is deleted: where the files can be
+// reached from here, which takes no image, and where they cannot.
 func TestShred(t *testing.T) {
 	t.Parallel()
-	opts, image := options(t), pgtest.Image(t, 0)
+	t.Run("here", func(t *testing.T) {
+		t.Parallel()
+		opts := options(t)
+		checkShred(t, opts, func(context.Context) (driver.Image, error) { return driver.Image{}, errors.New("no image is needed") })
+	})
+	t.Run("in a container", func(t *testing.T) {
+		t.Parallel()
+		opts := options(t)
+		opts.Volumes = struct{ driver.Volumes }{opts.Volumes}
+		image := pgtest.Image(t, 0)
+		checkShred(t, opts, func(context.Context) (driver.Image, error) { return image, nil })
+	})
+}
+
+func checkShred(t *testing.T, opts Options, with func(context.Context) (driver.Image, error)) {
+	t.Helper()
+	image := pgtest.Image(t, 0)
 	id := ID(opts.TemplateID)
 	if err := opts.Volumes.Create(t.Context(), id, image.User); err != nil {
 		t.Fatal(err)
@@ -156,7 +174,7 @@ func TestShred(t *testing.T) {
 	if err != nil || result.ExitCode != 0 {
 		t.Fatalf("fill the volume: %v %s", err, result.Stderr)
 	}
-	if err := shred(t.Context(), opts.Engine, opts.Volumes, id, func(context.Context) (driver.Image, error) { return image, nil }); err != nil {
+	if err := shred(t.Context(), opts.Engine, opts.Volumes, id, with); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadFile(filepath.Join(dir, "a", "x y"))
