@@ -193,17 +193,26 @@ func (r *run) countGroups(ctx context.Context, conn *pgx.Conn) error {
 // unchangedShare is one in how many unchanged values is remarkable, where a transformer's results are of its own.
 const unchangedShare = 100
 
-// reportUnchanged tells about transformers that gave values back as they were.
+// reportUnchanged tells about transformers that gave values back as they were: of those that never should, and of those
+// that may, such as a rounding to what the values were rounded to before, if they changed nothing at all.
 func (r *run) reportUnchanged() {
 	for _, c := range r.proof.originals.Columns {
-		if c.Class != proof.ClassOwn || c.Unchanged*unchangedShare < c.Values || c.Unchanged == 0 {
+		var advice string
+		switch {
+		case c.Unchanged == 0:
+			continue
+		case c.Class == proof.ClassOwn && c.Unchanged*unchangedShare >= c.Values:
+			advice = "look at short values of the column; use null or static if they tell anything"
+		case c.Class == proof.ClassGiven && c.Unchanged == c.Values && c.Transformer != "static":
+			advice = "give it a coarser step or more noise; or keep the column, if that is what is meant"
+		default:
 			continue
 		}
 		r.target.find(Finding{
 			Code: codeValuesUnchanged, Severity: SeverityWarning, Object: "column " + c.Name(), Count: c.Unchanged,
-			Cause:  fmt.Sprintf("the transformer %s gave %d of %d values back as they were: there was nothing in them that it replaces", c.Transformer, c.Unchanged, c.Values),
+			Cause:  fmt.Sprintf("the transformer %s gave %d of %d values back as they were", c.Transformer, c.Unchanged, c.Values),
 			Done:   "taken over as they are",
-			Advice: "look at short values of the column; use null or static if they tell anything",
+			Advice: advice,
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,8 +51,8 @@ func provedBed(t *testing.T) (*bed, ed25519.PublicKey) {
 func TestProof(t *testing.T) {
 	t.Parallel()
 	b, public := provedBed(t)
-	endpoint := sourceDatabase(t, provedSource)
-	rules := provedRules + "quasi_identifiers: [{table: public.people, columns: [born], min_group: 60}, {table: public.people, columns: [id], action: warn}]\n"
+	endpoint := sourceDatabase(t, provedSource+"\nALTER TABLE people ADD COLUMN rounded int; UPDATE people SET rounded = id * 10;")
+	rules := strings.Replace(provedRules, "born: keep", "born: keep\n      rounded: {mask: bucket, width: 10}", 1) + "quasi_identifiers: [{table: public.people, columns: [born], min_group: 60}, {table: public.people, columns: [id], action: warn}]\n"
 	req := request(t, mayfly.Source{DSN: endpoint.DSN()}, rules)
 	result := b.build(t, req)
 	s, err := proof.Verify(result.Attestation, public)
@@ -60,6 +61,12 @@ func TestProof(t *testing.T) {
 	}
 	if s.Template != req.Template.ID || s.Rules.SHA256 != req.Rules.SHA256() || s.Source.Snapshot == "" || s.Tool.Version != "v1.2.3" || s.Image.Digest == "" {
 		t.Errorf("the attestation says %+v", s)
+	}
+	unchanged := func(f Finding) bool {
+		return f.Code == codeValuesUnchanged && strings.HasSuffix(f.Object, "people.rounded")
+	}
+	if !slices.ContainsFunc(result.Report.Findings, unchanged) {
+		t.Errorf("a rounding that changes nothing was not told: %+v", result.Report.Findings)
 	}
 	for _, c := range s.Coverage {
 		switch {
