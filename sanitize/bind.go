@@ -1,9 +1,11 @@
 package sanitize
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mayflydb/mayfly"
@@ -37,26 +39,38 @@ func (r *Rules) Plan(tables []Table, key []byte) (*Plan, error) {
 
 // problem is one thing that is wrong with the rules for these tables.
 type problem struct {
+	at                position
 	where, text, hint string
 }
 
+// problemsError tells all problems in the order of the file, and of each hint for which lines it is.
 func problemsError(problems []problem) error {
+	problems = slices.Clone(problems)
+	slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(a.at.line, b.at.line) })
 	lines := make([]string, len(problems))
+	var hints []string
+	linesOf := map[string][]string{}
 	for i, p := range problems {
 		lines[i] = p.where + ": " + p.text
+		if p.hint == "" {
+			continue
+		}
+		if linesOf[p.hint] == nil {
+			hints = append(hints, p.hint)
+		}
+		if line := strconv.Itoa(p.at.line); !contains(linesOf[p.hint], line) {
+			linesOf[p.hint] = append(linesOf[p.hint], line)
+		}
 	}
 	if len(problems) == 1 {
 		e := mayfly.Errorf(mayfly.CodeInvalid, "%s", lines[0])
 		e.Hint = problems[0].hint
 		return e
 	}
-	var hints []string
-	for _, p := range problems {
-		if p.hint != "" && !contains(hints, p.hint) {
-			hints = append(hints, p.hint)
-		}
-	}
 	e := mayfly.Errorf(mayfly.CodeInvalid, "%d problems in the rules:\n  %s", len(problems), strings.Join(lines, "\n  "))
+	for i, hint := range hints {
+		hints[i] = "line " + strings.Join(linesOf[hint], ", ") + ": " + hint
+	}
 	e.Hint = strings.Join(hints, "\n")
 	return e
 }
@@ -118,7 +132,7 @@ func tablePath(t *Table) string { return t.Schema + "." + t.Name }
 
 // problem notes a problem, once: partitions share the name and the rules of their table.
 func (b *binder) problem(at position, hint, format string, args ...any) {
-	p := problem{where: b.rules.where(at), text: fmt.Sprintf(format, args...), hint: hint}
+	p := problem{at: at, where: b.rules.where(at), text: fmt.Sprintf(format, args...), hint: hint}
 	if !slices.Contains(b.problems, p) {
 		b.problems = append(b.problems, p)
 	}

@@ -2,9 +2,12 @@ package sanitize_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -338,5 +341,27 @@ func TestResultsAreRemembered(t *testing.T) {
 	}
 	if err := w.Close(); err != nil || all.String() != strings.Repeat(want, 4) {
 		t.Errorf("the same values became something else later (%v)", err)
+	}
+}
+
+func TestProblemsAreInTheOrderOfTheFileWithTheLinesOfTheirHints(t *testing.T) {
+	t.Parallel()
+	_, err := parse(t, `version: 1
+tables:
+  public.b: {columns: {absent: keep, plain: keep}}
+  public.a:
+    columns: {plain: keep, short: keep, list: keep, document: keep, pair: keep, store: keep, gone: keep}
+  public.c: {rows: none}
+`).Plan(domainTables(), testKey)
+	e, ok := errors.AsType[*mayfly.Error](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	where := regexp.MustCompile(`rules.yaml:(\d+)`).FindAllString(e.Message, -1)
+	if !slices.IsSorted(where) || len(where) != 3 {
+		t.Errorf("the problems are not in the order of the file: %s", e.Message)
+	}
+	if !strings.Contains(e.Hint, "line 3, 5, 6: remove") {
+		t.Errorf("the hints do not say for which lines they are: %s", e.Hint)
 	}
 }
