@@ -177,6 +177,7 @@ type run struct {
 	fetched *fetch.File
 	source  source
 	image   driver.Image
+	dumper  driver.Image // whose pg_dump reads a live source's schema
 	plan    *sanitize.Plan
 	target  *target
 	toc     *archive.Archive
@@ -291,15 +292,34 @@ func (r *run) connect(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find an image for the template: %w", err)
 	}
 	r.result.Image, r.report().Image, r.report().Major = r.image, r.image.ID, r.image.Major
-	if sourceMajor > r.image.Major {
-		return "", mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d", sourceMajor, r.image.Major).
-			WithHint("set postgres.major to %d or newer: an older server cannot take a newer one's dump", sourceMajor)
+	if err := r.findDumper(ctx, sourceMajor); err != nil {
+		return "", err
 	}
 	said := []string{"PostgreSQL " + r.report().Source.ServerVersion}
 	for _, f := range r.source.findings() {
 		said = append(said, f.Cause+": "+f.Done)
 	}
 	return strings.Join(said, "; "), nil
+}
+
+// findDumper finds the image whose pg_dump reads a live source's schema: no pg_dump reads a newer server. What it writes can go into
+// an older template, as an archive can, as long as nothing in it is new.
+func (r *run) findDumper(ctx context.Context, sourceMajor int) (err error) {
+	r.dumper = r.image
+	switch {
+	case sourceMajor <= r.image.Major:
+		return nil
+	case sourceMajor > newestMajor:
+		return mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d", sourceMajor, r.image.Major).
+			WithHint("set postgres.major to %d or newer: sources of versions that are not known cannot be taken into an older one", sourceMajor)
+	case r.source.catalog() == nil:
+		return nil
+	}
+	if r.dumper, err = r.engine.Image(ctx, "", sourceMajor); err != nil {
+		return mayfly.Errorf(mayfly.CodeInvalid, "the source is of PostgreSQL %d, the image of %d, and there is none for a pg_dump of %d: %w", sourceMajor, r.image.Major, sourceMajor, err).
+			WithHint("set postgres.major to %d or newer, or give the engine an image of %d", sourceMajor, sourceMajor)
+	}
+	return nil
 }
 
 // newestMajor is the newest version that is looked for when the project does not say which one to use.
@@ -376,7 +396,7 @@ func (r *run) restoreSchema(ctx context.Context) (_ string, err error) {
 		return "", fmt.Errorf("wait for the template's cluster: %w", err)
 	}
 	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
-	if r.toc, err = r.source.schema(ctx, schemaRunner{engine: r.engine, image: r.image, labels: r.labels}); err != nil {
+	if r.toc, err = r.source.schema(ctx, schemaRunner{engine: r.engine, image: r.dumper, labels: r.labels}); err != nil {
 		return "", err
 	}
 	r.target.toc, r.target.major = r.toc, r.image.Major

@@ -248,3 +248,36 @@ func TestNewerDump(t *testing.T) {
 		t.Errorf("the template has %s rows of %s", got, want)
 	}
 }
+
+// TestOlderTemplate builds an older version from a newer server, whose schema only the newer pg_dump can read, and from its archive.
+func TestOlderTemplate(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	newer, err := b.engine.Image(t.Context(), "", 17)
+	if err != nil || newer.Major <= pgtest.Image(t, 0).Major {
+		t.Skip("there is no image of PostgreSQL 17, or no older one")
+	}
+	server := pgtest.Start(t, pgtest.StartOptions{Major: newer.Major})
+	database := server.Database(t)
+	endpoint := server.TCP(t, database)
+	server.Exec(t, database, peopleSQL+"; GRANT pg_read_all_data TO "+endpoint.Role)
+	config, err := pgx.ParseConfig(endpoint.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "people.dump")
+	if err := os.WriteFile(path, b.dump(t, config, newer, true, "--format=custom"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, source := range map[string]mayfly.Source{"live": {DSN: endpoint.DSN()}, "archive": {Archive: path}} {
+		t.Run(name, func(t *testing.T) {
+			result := b.build(t, request(t, source, peopleRules))
+			if result.Report.Major >= newer.Major || result.Report.Rows == 0 {
+				t.Errorf("the template is of PostgreSQL %d", result.Report.Major)
+			}
+			if v := result.Report.Verification; v == nil || len(v.Differences) > 0 {
+				t.Errorf("the verification found %+v", v)
+			}
+		})
+	}
+}
