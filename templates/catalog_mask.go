@@ -176,15 +176,16 @@ func (m *catalogMask) refuse() error {
 	if len(m.refused) == 0 {
 		return nil
 	}
-	var lines []string
+	var lines, allow []string
 	for _, f := range m.refused[:min(refusedShown, len(m.refused))] {
 		lines = append(lines, f.Object+": "+f.Cause)
+		allow = append(allow, fmt.Sprintf("{object: %q, reason: …}", f.Object))
 	}
 	if more := len(m.refused) - refusedShown; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more; the report has all", more))
 	}
 	return mayfly.Errorf(mayfly.CodeInvalid, "the schema holds values that cannot be replaced there: %s", strings.Join(lines, "; ")).
-		WithHint("change them in the source; where they may be in a preview, add to the rules: catalog: {allow: [{object: %q, reason: …}]}", m.refused[0].Object)
+		WithHint("change them in the source; where they may be in a preview, add to the rules: catalog: {allow: [%s]}", strings.Join(allow, ", "))
 }
 
 // unused refuses allowances that cover nothing, but for those of entries that are still looked at.

@@ -224,3 +224,12 @@ func rest(sql string) string {
 	}
 	return out.String()
 }
+
+func TestTheHintAllowsAllThatWasRefused(t *testing.T) {
+	t.Parallel()
+	m := &catalogMask{refused: []Finding{{Object: "type public.e", Cause: "c"}, {Object: `view public."V"`, Cause: "c"}}}
+	const want = `catalog: {allow: [{object: "type public.e", reason: …}, {object: "view public.\"V\"", reason: …}]}`
+	if hint := mayfly.ErrorHint(m.refuse()); !strings.Contains(hint, want) {
+		t.Errorf("the hint %s does not have %s", hint, want)
+	}
+}
