@@ -130,7 +130,7 @@ var (
 	alreadyThere   = regexp.MustCompile(`(?i)^CREATE (?:ROLE|USER|GROUP|DATABASE|SCHEMA|EXTENSION|(?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE)\b`)
 	setsSomething  = regexp.MustCompile(`(?i)^(?:SET|RESET|ALTER (?:SYSTEM|(?:DATABASE|ROLE|USER) .* SET))\b`)
 	dropsSomething = regexp.MustCompile(`(?i)^(?:DROP|ALTER .* DROP)\b`)
-	givesRights    = regexp.MustCompile(`(?i)^(?:GRANT|REVOKE|SECURITY LABEL|ALTER DEFAULT PRIVILEGES|ALTER .* OWNER TO|COMMENT ON EXTENSION|ALTER EXTENSION|ALTER TABLESPACE)\b`)
+	givesRights    = regexp.MustCompile(`(?i)^(?:GRANT|REVOKE|SECURITY LABEL|ALTER DEFAULT PRIVILEGES|ALTER .* OWNER TO|COMMENT ON EXTENSION|ALTER EXTENSION|ALTER TABLESPACE|(?:CREATE|ALTER) USER MAPPING)\b`)
 	addsConstraint = regexp.MustCompile(`(?i)^ALTER TABLE .* ADD (?:CONSTRAINT|FOREIGN|UNIQUE|PRIMARY|CHECK|EXCLUDE)\b`)
 	createsIndex   = regexp.MustCompile(`(?i)^CREATE (?:UNIQUE )?INDEX\b`)
 	refreshes      = regexp.MustCompile(`(?i)^REFRESH MATERIALIZED VIEW\b`)

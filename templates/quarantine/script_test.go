@@ -49,6 +49,9 @@ CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$ SELECT ';\!'::text |
 CREATE TABLE public.t (id int, name text);
 ALTER TABLE public.t OWNER TO nobody;
 ALTER FUNCTION public.f() OWNER TO nobody;
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
+CREATE USER MAPPING FOR nobody SERVER elsewhere OPTIONS (password 'x');
 CREATE FUNCTION public.g(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1';
 ALTER FUNCTION public.g(a integer, b text) OWNER TO nobody;
 CREATE POLICY p ON public.t
