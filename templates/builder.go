@@ -268,7 +268,8 @@ func (r *run) check() error {
 	case r.req.Rules == nil:
 		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking rules", r.req.Project.Name)
 	case len(r.req.Key) < sanitize.MinKeyLength:
-		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking key of %d bytes or more", r.req.Project.Name, sanitize.MinKeyLength)
+		return mayfly.Errorf(mayfly.CodeInvalid, "the project %s has no masking key of %d bytes or more", r.req.Project.Name, sanitize.MinKeyLength).
+			WithHint("make one with `openssl rand -hex 32`, and keep it as secret as the source")
 	case pg.Database == "" || pg.Database == "template0" || pg.Database == "template1":
 		return mayfly.Errorf(mayfly.CodeInvalid, "the database name %q is not usable", pg.Database).WithHint("set postgres.database to what the application calls it")
 	case pg.Owner == "" || pg.Owner == cluster.AdminRole || strings.HasPrefix(pg.Owner, "pg_"):

@@ -183,7 +183,7 @@ func TestUnclassifiedColumn(t *testing.T) {
 			if !strings.Contains(mayfly.ErrorHint(err), "iban:") {
 				t.Errorf("the hint has no line to add: %q", mayfly.ErrorHint(err))
 			}
-			if source.DSN != "" && len(result.Report.Phases) != 2 {
+			if phases := result.Report.Phases; source.DSN != "" && phases[len(phases)-1].Name != PhasePlan {
 				t.Errorf("the build got as far as %v before it refused", result.Report.Phases)
 			}
 			if result.Report.Rows != 0 {
