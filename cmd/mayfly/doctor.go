@@ -280,7 +280,7 @@ func diagnoseDump(ctx context.Context, check string, source mayfly.Source) findi
 	if compression != archive.CompressionNone {
 		detail += fmt.Sprintf(", compressed with %s", compression)
 	}
-	return ok(check, "%s, a %s", detail, format)
+	return ok(check, "%s, format: %s", detail, format)
 }
 
 func diagnoseRepository(ctx context.Context, g *config.GitHub, p mayfly.Project) finding {

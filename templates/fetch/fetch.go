@@ -228,7 +228,7 @@ func newestLocal(pattern string) (string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return "", mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", pattern)
+		return "", mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", pattern).WithHint("source.archive is a path on the machine that Mayfly runs on; see what `ls` finds there")
 	}
 	return newest(found).key, nil
 }
@@ -336,7 +336,7 @@ func (g *getter) find(ctx context.Context, key string) (string, error) {
 		return !ok || err != nil || isSidecar(o.key)
 	})
 	if len(all) == 0 {
-		return "", mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", g.shown)
+		return "", mayfly.Errorf(mayfly.CodeSourceUnavailable, "no file matches %s", g.shown).WithHint("list the bucket: the pattern is matched with the whole key, and * does not cross a slash")
 	}
 	return newest(all).key, nil
 }
@@ -435,7 +435,7 @@ func (g *getter) failed(err error) error {
 	case mayfly.ErrorCode(err) != mayfly.CodeInternal:
 		return err
 	case errors.Is(err, errNotFound):
-		return mayfly.Errorf(mayfly.CodeSourceUnavailable, "%s: %w", g.shown, err)
+		return mayfly.Errorf(mayfly.CodeSourceUnavailable, "%s: %w", g.shown, err).WithHint("correct source.archive, or see whether the job that uploads the dump ran")
 	case errors.Is(err, errDenied):
 		return mayfly.Errorf(mayfly.CodeSourceUnavailable, "%s: %w", g.shown, err).WithHint("%s", credentialsHint(scheme))
 	case errors.Is(err, errChanged):
