@@ -52,25 +52,30 @@ func (p *prf) canonical(value []byte) []byte {
 	if !p.fold {
 		return value
 	}
-	p.text = p.text[:0]
+	p.text = AppendFolded(p.text[:0], value)
+	return p.text
+}
+
+// AppendFolded appends a text in lower case. Bytes that are not UTF-8 stay as they are: two values that differ in them are two.
+func AppendFolded(dst, value []byte) []byte {
 	for i := 0; i < len(value); {
 		if c := value[i]; c < utf8.RuneSelf {
 			if 'A' <= c && c <= 'Z' {
 				c += 'a' - 'A'
 			}
-			p.text = append(p.text, c)
+			dst = append(dst, c)
 			i++
 			continue
 		}
 		r, size := utf8.DecodeRune(value[i:])
 		if r == utf8.RuneError && size == 1 {
-			p.text = append(p.text, value[i])
+			dst = append(dst, value[i])
 		} else {
-			p.text = utf8.AppendRune(p.text, unicode.ToLower(r))
+			dst = utf8.AppendRune(dst, unicode.ToLower(r))
 		}
 		i += size
 	}
-	return p.text
+	return dst
 }
 
 // base32Digits is Crockford's alphabet in lower case: no i, l, o, u, so that tokens neither spell words nor mislead.

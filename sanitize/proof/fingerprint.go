@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/dchest/siphash"
+
+	"github.com/mayflydb/mayfly/sanitize"
 )
 
 // Fingerprint is 96 bits of SipHash-2-4-128 over the normal form of a value. Among 10^9 originals and 10^11 values of a
@@ -85,23 +85,6 @@ func (h *hasher) digits(value []byte) []byte {
 
 // fold puts value in lower case.
 func (h *hasher) fold(value []byte) []byte {
-	h.text = h.text[:0]
-	for i := 0; i < len(value); {
-		if c := value[i]; c < utf8.RuneSelf {
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			h.text = append(h.text, c)
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRune(value[i:])
-		if r == utf8.RuneError && size == 1 {
-			h.text = append(h.text, value[i])
-		} else {
-			h.text = utf8.AppendRune(h.text, unicode.ToLower(r))
-		}
-		i += size
-	}
+	h.text = sanitize.AppendFolded(h.text[:0], value)
 	return h.text
 }
