@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,21 +37,24 @@ func (t *target) verify(ctx context.Context, tables []TableReport, workers int) 
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(tables[b].Bytes, tables[a].Bytes) }) // the largest first
-	queue := make(chan int, len(tables))
-	for _, i := range order {
-		queue <- i
-	}
-	close(queue)
-	group, groupCtx := errgroup.WithContext(ctx)
-	for range max(1, workers) {
+	return t.inSessions(ctx, workers, len(order), func(ctx context.Context, conn *pgx.Conn, i int) error {
+		return t.verifyTable(ctx, conn, &tables[order[i]])
+	})
+}
+
+// inSessions calls do for 0 to n-1, in this order, in several sessions of the owner side by side. It ends at the first error.
+func (t *target) inSessions(ctx context.Context, workers, n int, do func(ctx context.Context, conn *pgx.Conn, i int) error) error {
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range max(1, min(workers, n)) {
 		group.Go(func() error {
-			conn, err := t.connect(groupCtx)
+			conn, err := t.connect(ctx)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = conn.Close(context.WithoutCancel(groupCtx)) }()
-			for i := range queue {
-				if err := t.verifyTable(groupCtx, conn, &tables[i]); err != nil {
+			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, conn, i); err != nil {
 					return err
 				}
 			}

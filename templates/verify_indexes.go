@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"golang.org/x/sync/errgroup"
 
 	mayfly "github.com/mayflydb/mayfly"
 )
@@ -51,28 +50,13 @@ func (t *target) checkIndexes(ctx context.Context, admin *pgx.Conn, workers int,
 	if err != nil {
 		return IndexCheck{}, fmt.Errorf("list the indexes to check: %w", err)
 	}
-	queue := make(chan index, len(all))
-	for _, one := range all {
-		queue <- one
-	}
-	close(queue)
-	group, groupCtx := errgroup.WithContext(ctx)
-	for range max(1, workers) {
-		group.Go(func() error {
-			conn, err := t.connect(groupCtx)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = conn.Close(context.WithoutCancel(groupCtx)) }()
-			for one := range queue {
-				if _, err := conn.Exec(groupCtx, "SELECT "+function+"($1::oid::regclass, false)", one.OID); err != nil {
-					return damagedIndex(one.Name, err)
-				}
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err = t.inSessions(ctx, workers, len(all), func(ctx context.Context, conn *pgx.Conn, i int) error {
+		if _, err := conn.Exec(ctx, "SELECT "+function+"($1::oid::regclass, false)", all[i].OID); err != nil {
+			return damagedIndex(all[i].Name, err)
+		}
+		return nil
+	})
+	if err != nil {
 		return IndexCheck{}, err
 	}
 	return IndexCheck{Checked: len(all), DurationMS: clock().Sub(started).Milliseconds()}, nil
