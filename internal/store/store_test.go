@@ -308,7 +308,8 @@ func TestLockIsLostWithItsProcess(t *testing.T) {
 		t.Fatal("the lock was taken twice")
 	}
 	// A process that dies loses its connections; here the server ends the one that holds the lock.
-	_, err = b.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted`)
+	_, err = b.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_locks
+		where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())`)
 	if err != nil {
 		t.Fatal(err)
 	}
