@@ -1,0 +1,2 @@
+-- What the forge was told: check runs, deployments.
+select 1;

@@ -1,0 +1,2 @@
+-- What a preview can do on request: idempotency, sizes, protection, snapshots.
+select 1;
