@@ -24,6 +24,7 @@ const (
 	CodeEngineUnavailable  Code = "engine_unavailable"  // the container engine does not answer
 	CodeStateUnavailable   Code = "state_unavailable"   // the state database does not answer
 	CodeForgeUnavailable   Code = "forge_unavailable"   // GitHub does not answer or refuses for now
+	CodeIssuerUnavailable  Code = "issuer_unavailable"  // the OpenID Connect provider does not answer
 	CodeImageUnavailable   Code = "image_unavailable"   // the Postgres image is neither present nor pullable
 	CodeMigrationFailed    Code = "migration_failed"    // a migration of the pull request failed; the preview stays inspectable
 	CodeMigrationInvalid   Code = "migration_invalid"   // the migrations directory cannot be understood

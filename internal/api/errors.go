@@ -32,7 +32,8 @@ func status(code mayfly.Code) int {
 		return http.StatusTooManyRequests
 	case mayfly.CodePoolFull:
 		return http.StatusInsufficientStorage
-	case mayfly.CodeEngineUnavailable, mayfly.CodeStateUnavailable, mayfly.CodeForgeUnavailable, mayfly.CodeImageUnavailable, mayfly.CodeSourceUnavailable:
+	case mayfly.CodeEngineUnavailable, mayfly.CodeStateUnavailable, mayfly.CodeForgeUnavailable,
+		mayfly.CodeImageUnavailable, mayfly.CodeSourceUnavailable, mayfly.CodeIssuerUnavailable:
 		return http.StatusServiceUnavailable
 	case mayfly.CodeInternal:
 	}
