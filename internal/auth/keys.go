@@ -3,7 +3,6 @@ package auth
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -41,7 +40,7 @@ func LoadKeys(dir string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	seed, err := loadKey(filepath.Join(dir, "token.key"), ed25519.SeedSize)
+	seed, err := loadKey(filepath.Join(dir, tokenKeyFile), ed25519.SeedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +49,8 @@ func LoadKeys(dir string) (*Keys, error) {
 		return nil, err
 	}
 	signing := ed25519.NewKeyFromSeed(seed)
-	public := sha256.Sum256(signing[ed25519.SeedSize:]) // the second half of a private key is the public key (RFC 8032)
 	return &Keys{
-		Sealer: sealer, Signing: signing, KeyID: base64.RawURLEncoding.EncodeToString(public[:9]),
+		Sealer: sealer, Signing: signing, KeyID: keyID(publicOf(signing)),
 		Attestation: ed25519.NewKeyFromSeed(attestation),
 	}, nil
 }
@@ -79,8 +77,7 @@ func loadKey(path string, size int) ([]byte, error) {
 }
 
 func makeKey(path string, size int) error {
-	key := make([]byte, size)
-	_, _ = rand.Read(key)
+	key := randomKey(size)
 	temp, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)
@@ -95,4 +92,10 @@ func makeKey(path string, size int) error {
 		return fmt.Errorf("make key: %w", err)
 	}
 	return nil
+}
+
+func randomKey(size int) []byte {
+	key := make([]byte, size)
+	_, _ = rand.Read(key)
+	return key
 }
