@@ -4,7 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"maps"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,9 +24,10 @@ const (
 // PreviewState is where a preview is, as last observed by converge.
 type PreviewState string
 
-// The states of a preview. Transitions: pending → creating → migrating → ready ⇄ suspended; any of them → failed;
+// The states of a preview. Transitions: queued → pending → creating → migrating → ready ⇄ suspended; any of them → failed;
 // failed → creating (retry or reset); any → deleting → deleted.
 const (
+	PreviewQueued    PreviewState = "queued"    // accepted; waits for room, which a quota or the machine does not have now
 	PreviewPending   PreviewState = "pending"   // recorded; nothing made yet
 	PreviewCreating  PreviewState = "creating"  // being cloned and started
 	PreviewMigrating PreviewState = "migrating" // running; pending migrations are being applied
@@ -44,6 +48,25 @@ type PullRequest struct {
 	BaseRef      string `json:"base_ref,omitempty"`
 	BaseSHA      string `json:"base_sha,omitempty"`
 	Title        string `json:"title,omitempty"`
+	// HeadRef is the branch of the head, Author the login of whoever opened it. These, Title and Labels are text of strangers.
+	HeadRef string   `json:"head_ref,omitempty"`
+	Author  string   `json:"author,omitempty"`
+	Draft   bool     `json:"draft,omitempty"`
+	Fork    bool     `json:"fork,omitempty"` // the head is in another repository, or that repository is gone
+	Labels  []string `json:"labels,omitempty"`
+}
+
+// Equal reports whether both say the same.
+func (pr *PullRequest) Equal(other *PullRequest) bool {
+	a, b := *pr, *other
+	same := slices.Equal(a.Labels, b.Labels)
+	a.Labels, b.Labels = nil, nil
+	return same && reflect.DeepEqual(a, b)
+}
+
+// HasLabel reports whether the pull request has the label; GitHub's labels do not tell upper from lower case.
+func (pr *PullRequest) HasLabel(name string) bool {
+	return slices.ContainsFunc(pr.Labels, func(label string) bool { return strings.EqualFold(label, name) })
 }
 
 // Preview is a running or suspended clone of a template.
@@ -67,12 +90,22 @@ type Preview struct {
 	WantSuspended bool
 	WantDeleted   bool
 	ExpiresAt     *time.Time
+	// Keep means that it is not removed when its time is up.
+	Keep bool
+	// SchemaOnly means that it is a clone without rows, for a stranger's pull request. It is set before the first clone.
+	SchemaOnly bool
+	// ClosedAt is since when its pull request is closed, or no longer one that gets a preview: it sleeps, and cannot be woken,
+	// until the grace period ends or the pull request is opened again. nil while it is wanted.
+	ClosedAt *time.Time
 
 	// What is.
 	State              PreviewState
 	ObservedGeneration int64
 	ObservedSHA        string // head SHA whose migrations are applied; "" if none
 	Failure            *Failure
+	// ObservedBaseRef and ObservedBaseSHA are the base that the pending migrations and the report were computed with.
+	ObservedBaseRef string
+	ObservedBaseSHA string
 
 	// Database, Owner: what clients connect as. PasswordSealed is the encrypted password (internal/auth opens it).
 	Database       string
@@ -85,6 +118,18 @@ type Preview struct {
 	ReadyAt    *time.Time
 	LastUsedAt *time.Time
 	DeletedAt  *time.Time
+}
+
+// Clone returns a copy of the preview that shares nothing with it that anybody changes in place.
+func (p *Preview) Clone() *Preview {
+	c := *p
+	c.Labels = maps.Clone(p.Labels)
+	if p.PR != nil {
+		pr := *p.PR
+		pr.Labels = slices.Clone(p.PR.Labels)
+		c.PR = &pr
+	}
+	return &c
 }
 
 // Resource returns the name of the volume and the instance of one generation of a preview. Each generation has its own,
@@ -126,6 +171,13 @@ func (p *Preview) Settled() bool {
 		return p.WantSuspended
 	}
 	return false
+}
+
+// FollowsBase reports whether what the preview says about its migrations was computed with the pull request's base as it is now.
+// It is not part of Settled: a base that moves seldom changes what is in the preview, and whoever waits for that need not wait.
+func (p *Preview) FollowsBase() bool {
+	return p.PR == nil || p.PR.BaseSHA == "" || p.WantDeleted || p.ObservedSHA == "" ||
+		p.ObservedBaseSHA == p.PR.BaseSHA && p.ObservedBaseRef == p.PR.BaseRef
 }
 
 // Step is one entry of a preview's or template's timeline.

@@ -156,7 +156,8 @@ func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.
 func pullRequestOf(pr *forge.PullRequest) *mayfly.PullRequest {
 	return &mayfly.PullRequest{
 		RepositoryID: pr.RepositoryID, Number: pr.Number, Repository: pr.Repository, HeadSHA: pr.HeadSHA,
-		BaseRef: pr.BaseRef, BaseSHA: pr.BaseSHA, Title: pr.Title,
+		BaseRef: pr.BaseRef, BaseSHA: pr.BaseSHA, Title: pr.Title, HeadRef: pr.HeadRef, Author: pr.Author, Draft: pr.Draft,
+		Fork: pr.Fork, Labels: pr.Labels,
 	}
 }
 
@@ -193,7 +194,7 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 // follow makes an existing preview follow its pull request. Nothing is written when nothing changed.
 func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forge.PullRequest) error {
 	now := pullRequestOf(pr)
-	if *existing.PR == *now {
+	if existing.PR.Equal(now) {
 		return nil
 	}
 	_, err := s.Store.ChangePreview(ctx, existing.ID, func(p *mayfly.Preview) error {

@@ -12,25 +12,27 @@ import (
 )
 
 const previewColumns = `id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
-	coalesce(template_id, ''), coalesce((select version from template where template.id = template_id), 0), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha,
-	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at`
+	coalesce(template_id, ''), coalesce((select version from template where template.id = template_id), 0), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha, observed_base_ref, observed_base_sha,
+	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at,
+	head_ref, fork, draft, pr_labels, author, schema_only, keep, closed_at`
 
 func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 	var p mayfly.Preview
 	var repositoryID *int64
 	var number *int
 	var repository, headSHA, baseRef, baseSHA, title *string
+	var pr mayfly.PullRequest
 	err := row.Scan(&p.ID, &p.Name, &p.Project, &p.Kind, &repositoryID, &number, &repository, &headSHA, &baseRef, &baseSHA, &title,
-		&p.TemplateID, &p.TemplateVersion, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA,
-		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt)
+		&p.TemplateID, &p.TemplateVersion, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA, &p.ObservedBaseRef, &p.ObservedBaseSHA,
+		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt,
+		&pr.HeadRef, &pr.Fork, &pr.Draft, &pr.Labels, &pr.Author, &p.SchemaOnly, &p.Keep, &p.ClosedAt)
 	if err != nil {
 		return nil, err
 	}
 	if repositoryID != nil && number != nil {
-		p.PR = &mayfly.PullRequest{
-			RepositoryID: *repositoryID, Number: *number, Repository: deref(repository), HeadSHA: deref(headSHA),
-			BaseRef: deref(baseRef), BaseSHA: deref(baseSHA), Title: deref(title),
-		}
+		pr.RepositoryID, pr.Number, pr.Repository, pr.HeadSHA = *repositoryID, *number, deref(repository), deref(headSHA)
+		pr.BaseRef, pr.BaseSHA, pr.Title = deref(baseRef), deref(baseSHA), deref(title)
+		p.PR = &pr
 	}
 	return &p, nil
 }
@@ -63,18 +65,23 @@ func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Lim
 		}
 		err := tx.QueryRow(ctx, `
 			insert into preview (id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
-				template_id, generation, want_suspended, want_deleted, expires_at, password_sealed, labels, created_by, database, owner)
+				template_id, generation, want_suspended, want_deleted, expires_at, password_sealed, labels, created_by, database, owner,
+				head_ref, fork, draft, pr_labels, author, schema_only, keep)
 			values ($1, $2, $3, $4, nullif($5::bigint, 0), nullif($6::int, 0), $7, $8, $9, $10, $11,
-				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21)
+				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
 			returning state, created_at`,
 			p.ID, p.Name, p.Project, p.Kind, pr.RepositoryID, pr.Number, pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
-			p.TemplateID, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.PasswordSealed, labelsOf(p), p.CreatedBy, p.Database, p.Owner).
+			p.TemplateID, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.PasswordSealed, labelsOf(p), p.CreatedBy, p.Database, p.Owner,
+			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep).
 			Scan(&p.State, &p.CreatedAt)
 		if isCode(err, "23505") {
 			return mayfly.Errorf(mayfly.CodeConflict, "a preview named %s already exists", p.Name).
 				WithHint("choose another name, or remove it first: mayfly rm %s", p.Name)
 		}
 		if err != nil {
+			return err
+		}
+		if err := s.auditPreview(ctx, tx, p, "preview.create", createdDetail(p)); err != nil {
 			return err
 		}
 		return s.jobs.Converge(ctx, tx, p.ID)
@@ -90,6 +97,13 @@ func labelsOf(p *mayfly.Preview) map[string]string {
 		return map[string]string{}
 	}
 	return p.Labels
+}
+
+func textsOf(texts []string) []string {
+	if texts == nil {
+		return []string{}
+	}
+	return texts
 }
 
 // checkLimits counts under a lock that serialises creations, so that a race cannot exceed a limit.
@@ -203,7 +217,7 @@ func (s *Store) Previews(ctx context.Context, f Filter) ([]*mayfly.Preview, erro
 }
 
 // ChangePreview changes what should be: change is called with the current row locked and may set Generation,
-// WantSuspended, WantDeleted, ExpiresAt, TemplateID, PasswordSealed, Labels and the fields of PR except its identity;
+// WantSuspended, WantDeleted, ExpiresAt, Keep, SchemaOnly, ClosedAt, TemplateID, PasswordSealed, Labels and the fields of PR except its identity;
 // everything else is ignored. The change and the job that converges are stored together. It returns the new row.
 // An error of change is returned as it is and nothing is stored.
 func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfly.Preview) error) (*mayfly.Preview, error) {
@@ -216,6 +230,7 @@ func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfl
 		if err != nil {
 			return err
 		}
+		before := p.Clone()
 		if err := change(p); err != nil {
 			return err
 		}
@@ -225,14 +240,19 @@ func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfl
 		}
 		_, err = tx.Exec(ctx, `
 			update preview set generation = $2, want_suspended = $3, want_deleted = $4, expires_at = $5, template_id = nullif($6, ''),
-				password_sealed = $7, labels = $8, repository = $9, head_sha = $10, base_ref = $11, base_sha = $12, title = $13
+				password_sealed = $7, labels = $8, repository = $9, head_sha = $10, base_ref = $11, base_sha = $12, title = $13,
+				head_ref = $14, fork = $15, draft = $16, pr_labels = $17, author = $18, schema_only = $19, keep = $20, closed_at = $21
 			where id = $1`,
 			id, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.TemplateID, p.PasswordSealed, labelsOf(p),
-			pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title)
+			pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
+			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep, p.ClosedAt)
 		if err != nil {
 			return err
 		}
 		changed = p
+		if err := s.auditChange(ctx, tx, before, p); err != nil {
+			return err
+		}
 		return s.jobs.Converge(ctx, tx, id)
 	})
 	if err != nil {
@@ -241,16 +261,17 @@ func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfl
 	return changed, nil
 }
 
-// Observe stores what is: State, ObservedGeneration, ObservedSHA, Failure, TemplateID, Database, Owner, ReadyAt and DeletedAt of
+// Observe stores what is: State, ObservedGeneration, ObservedSHA, ObservedBaseRef, ObservedBaseSHA, Failure, TemplateID, Database, Owner, ReadyAt and DeletedAt of
 // p. Only the holder of the preview's lock calls it. A pull request's preview whose state changed gets a job that
 // tells the forge.
 func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			update preview set state = $2, observed_generation = $3, observed_sha = $4, failure = $5, template_id = nullif($6, ''),
-				database = $7, owner = $8, ready_at = $9, deleted_at = $10
+				database = $7, owner = $8, ready_at = $9, deleted_at = $10, observed_base_ref = $11, observed_base_sha = $12
 			where id = $1 and state <> 'deleted'`, // whoever lost the lock with its connection must not bring it back
-			p.ID, p.State, p.ObservedGeneration, p.ObservedSHA, p.Failure, p.TemplateID, p.Database, p.Owner, p.ReadyAt, p.DeletedAt)
+			p.ID, p.State, p.ObservedGeneration, p.ObservedSHA, p.Failure, p.TemplateID, p.Database, p.Owner, p.ReadyAt, p.DeletedAt,
+			p.ObservedBaseRef, p.ObservedBaseSHA)
 		if err != nil {
 			return err
 		}
@@ -285,10 +306,11 @@ func (s *Store) SetMigrated(ctx context.Context, id string, applied, report json
 	return nil
 }
 
-// Migrated returns what SetMigrated stored; nil for what was never stored.
+// Migrated returns what SetMigrated stored, with what is known now of other pull requests in the report (SetOthers); nil for what
+// was never stored.
 func (s *Store) Migrated(ctx context.Context, id string) (applied, report json.RawMessage, err error) {
 	var a, r []byte
-	err = s.pool.QueryRow(ctx, `select applied, report from preview where id = $1`, id).Scan(&a, &r)
+	err = s.pool.QueryRow(ctx, `select applied, case when others is null then report else report || jsonb_build_object('others', others) end from preview where id = $1`, id).Scan(&a, &r)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil, notFoundPreview(id)
 	}
