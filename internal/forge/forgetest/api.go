@@ -22,6 +22,7 @@ func (s *Server) routes() []route {
 		{pattern: "GET /repositories/{id}", handle: s.getRepository},
 		{pattern: "GET /repositories/{id}/pulls", handle: s.listPulls},
 		{pattern: "GET /repositories/{id}/pulls/{number}", handle: s.getPull},
+		{pattern: "GET /repositories/{id}/branches/{branch}", handle: s.getBranch},
 		{pattern: "GET /repositories/{id}/git/trees/{sha}", handle: s.getTree},
 		{pattern: "GET /repositories/{id}/git/blobs/{sha}", handle: s.getBlob},
 		{pattern: "GET /repositories/{id}/git/commits/{sha}", handle: s.getCommit},
