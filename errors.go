@@ -16,8 +16,12 @@ const (
 	CodeForbidden          Code = "forbidden"           // the token's scopes do not allow this
 	CodeNotFound           Code = "not_found"           // no such preview, project or template
 	CodeConflict           Code = "conflict"            // the name is taken, or the state does not allow this
+	CodeProtected          Code = "protected"           // the preview is protected for now: nothing deletes it or its data
+	CodePrecondition       Code = "precondition_failed" // If-Match names another version than the current one
+	CodeIdempotency        Code = "idempotency_reused"  // the Idempotency-Key was used for another request
 	CodeTooLarge           Code = "too_large"           // the body exceeds the limit
 	CodeTimeout            Code = "timeout"             // a wait ended before the condition came true
+	CodeRateLimited        Code = "rate_limited"        // too many requests for now; Retry-After says when to come again
 	CodeQuotaExceeded      Code = "quota_exceeded"      // a limit on the number of previews or on disk
 	CodePoolFull           Code = "pool_full"           // the pool has not enough free space for another clone
 	CodeNoTemplate         Code = "no_template"         // the project has no ready template yet
@@ -45,6 +49,22 @@ type Error struct {
 	Message string
 	Hint    string
 	Err     error
+	// Fields name what is wrong with a request, field by field; nil for errors that are about no field.
+	Fields []FieldError
+}
+
+// FieldError is what is wrong with one field of a request.
+type FieldError struct {
+	// Field is a JSON pointer into the body ("/labels/team"), or the name of a query parameter or a header.
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// InvalidField makes an *Error with CodeInvalid about one field of a request.
+func InvalidField(field, format string, args ...any) *Error {
+	e := Errorf(CodeInvalid, format, args...)
+	e.Fields = []FieldError{{Field: field, Message: e.Message}}
+	return e
 }
 
 // Errorf makes an *Error whose message is formatted and whose cause is the error wrapped with %w, if there is one.

@@ -14,7 +14,7 @@ import (
 // status maps every error code to an HTTP status: the only place where that is decided.
 func status(code mayfly.Code) int {
 	switch code {
-	case mayfly.CodeInvalid, mayfly.CodeMigrationInvalid, mayfly.CodeUnclassified, mayfly.CodeSourceInvalid:
+	case mayfly.CodeInvalid, mayfly.CodeIdempotency, mayfly.CodeMigrationInvalid, mayfly.CodeUnclassified, mayfly.CodeSourceInvalid:
 		return http.StatusUnprocessableEntity
 	case mayfly.CodeUnauthenticated:
 		return http.StatusUnauthorized
@@ -22,13 +22,15 @@ func status(code mayfly.Code) int {
 		return http.StatusForbidden
 	case mayfly.CodeNotFound:
 		return http.StatusNotFound
-	case mayfly.CodeConflict, mayfly.CodeNoTemplate, mayfly.CodeHeadGone, mayfly.CodeMigrationFailed, mayfly.CodeVerificationFailed, mayfly.CodeCancelled:
+	case mayfly.CodeConflict, mayfly.CodeProtected, mayfly.CodeNoTemplate, mayfly.CodeHeadGone, mayfly.CodeMigrationFailed, mayfly.CodeVerificationFailed, mayfly.CodeCancelled:
 		return http.StatusConflict
+	case mayfly.CodePrecondition:
+		return http.StatusPreconditionFailed
 	case mayfly.CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case mayfly.CodeTimeout:
 		return http.StatusGatewayTimeout
-	case mayfly.CodeQuotaExceeded:
+	case mayfly.CodeQuotaExceeded, mayfly.CodeRateLimited:
 		return http.StatusTooManyRequests
 	case mayfly.CodePoolFull:
 		return http.StatusInsufficientStorage

@@ -136,25 +136,6 @@ func (s *Store) SetPullRequestRecord(ctx context.Context, r PullRequestRecord) e
 	return nil
 }
 
-// RevokeToken makes a token id invalid until it would have expired anyway.
-func (s *Store) RevokeToken(ctx context.Context, id string, expiresAt time.Time) error {
-	_, err := s.pool.Exec(ctx, `insert into revoked_token (id, expires_at) values ($1, $2) on conflict (id) do nothing`, id, expiresAt)
-	if err != nil {
-		return failed(err, "revoke token %s", id)
-	}
-	return nil
-}
-
-// TokenRevoked reports whether a token id was revoked.
-func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
-	var revoked bool
-	err := s.pool.QueryRow(ctx, `select exists (select from revoked_token where id = $1)`, id).Scan(&revoked)
-	if err != nil {
-		return false, failed(err, "look up token %s", id)
-	}
-	return revoked, nil
-}
-
 // RequestPullRequest asks for a pull request to be read from the forge and acted upon.
 func (s *Store) RequestPullRequest(ctx context.Context, repositoryID int64, number int) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error { return s.jobs.PullRequest(ctx, tx, repositoryID, number) })

@@ -51,6 +51,9 @@ func (s *Store) createTemplate(ctx context.Context, tx pgx.Tx, t *mayfly.Templat
 	if err != nil {
 		return err
 	}
+	if err := s.auditTemplate(ctx, tx, t, "template.build", map[string]any{"cause": t.Cause}); err != nil {
+		return err
+	}
 	return s.jobs.BuildTemplate(ctx, tx, t.ID)
 }
 

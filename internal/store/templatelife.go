@@ -30,7 +30,10 @@ func (s *Store) PromoteTemplate(ctx context.Context, t *mayfly.Template, keep in
 			update template set state = 'retired'
 			where id in (select id from template where project = $1 and state = 'ready' order by version desc offset $2)`,
 			t.Project, max(keep, 1))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.auditTemplate(ctx, tx, t, "template.promote", nil)
 	})
 	if err != nil {
 		return failed(err, "promote template %s", t.ID)
@@ -41,8 +44,16 @@ func (s *Store) PromoteTemplate(ctx context.Context, t *mayfly.Template, keep in
 // CancelTemplate marks a build as one that shall stop; the process that builds reads the mark. The first mark stays.
 // CodeNotFound if there is no such template, CodeConflict if it is not being built.
 func (s *Store) CancelTemplate(ctx context.Context, id string, mark mayfly.Mark) (*mayfly.Template, error) {
-	t, err := scanTemplate(s.pool.QueryRow(ctx, `
-		update template set cancelled = coalesce(cancelled, $2) where id = $1 and state = 'building' returning `+templateColumns, id, mark))
+	var t *mayfly.Template
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		var err error
+		t, err = scanTemplate(tx.QueryRow(ctx, `
+			update template set cancelled = coalesce(cancelled, $2) where id = $1 and state = 'building' returning `+templateColumns, id, mark))
+		if err != nil {
+			return err
+		}
+		return s.auditTemplate(ctx, tx, t, "template.cancel", map[string]any{"reason": mark.Reason})
+	})
 	if err == nil {
 		return t, nil
 	}
@@ -86,7 +97,7 @@ func (s *Store) RollBackTemplates(ctx context.Context, project string, version i
 			t.State, t.RolledBack = mayfly.TemplateRetired, &mark
 			changed = append(changed, t)
 		}
-		return nil
+		return s.auditTemplate(ctx, tx, target, "template.rollback", map[string]any{"reason": mark.Reason, "retired": len(changed) - 1})
 	})
 	if err != nil {
 		return nil, failed(err, "roll back the templates of project %s", project)
@@ -147,7 +158,10 @@ func (s *Store) DeleteTemplate(ctx context.Context, id string, from ...mayfly.Te
 			update template set state = 'deleted'
 			where id = $1 and state = any($2) and not exists (select from preview where template_id = $1 and state <> 'deleted')`, id, from)
 		done = err == nil && tag.RowsAffected() == 1
-		return err
+		if err != nil || !done {
+			return err
+		}
+		return s.auditDeletedTemplate(ctx, tx, id)
 	})
 	if err != nil {
 		return false, failed(err, "delete template %s", id)
