@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (i *Identity) Claim(name string) string {
 	case json.Number:
 		return v.String()
 	case bool:
-		return fmt.Sprint(v)
+		return strconv.FormatBool(v)
 	}
 	return ""
 }
@@ -241,7 +242,7 @@ func (i *Issuer) look(ctx context.Context) error {
 		return err
 	}
 	var document struct {
-		KeysURL string `json:"jwks_uri"` //nolint:tagliatelle // OpenID Connect Discovery 1.0
+		KeysURL string `json:"jwks_uri"`
 	}
 	if err := provider.Claims(&document); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +30,7 @@ func (m *movable) forward(d time.Duration) { m.by.Add(int64(d)) }
 func newIssuer(t *testing.T) (*authtest.Issuer, *auth.Issuer, *movable) {
 	t.Helper()
 	fake, clock := authtest.NewIssuer(t), &movable{}
-	issuer, err := auth.NewIssuer(auth.IssuerOptions{URL: fake.URL(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: clock.now})
+	issuer, err := auth.NewIssuer(auth.IssuerOptions{URL: fake.URL(), Logger: slog.New(slog.DiscardHandler), Now: clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +72,7 @@ func TestIssuerRefusesForgeries(t *testing.T) {
 	with := func(changes ...any) map[string]any {
 		claims := authtest.Actions(audience, 74, 65, "acme/shop", 7)
 		for i := 0; i < len(changes); i += 2 {
-			claims[changes[i].(string)] = changes[i+1] //nolint:forcetypeassert // it is a test's own list
+			claims[changes[i].(string)] = changes[i+1]
 		}
 		return claims
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -185,8 +186,8 @@ func Actions(audience string, repositoryID, ownerID int64, repository string, nu
 	ref := fmt.Sprintf("refs/pull/%d/merge", number)
 	return map[string]any{
 		"sub": "repo:" + repository + ":pull_request", "aud": audience, "ref": ref, "ref_type": "branch", "ref_protected": "false",
-		"sha": "0f3d8a1c5b7e9f2046a8c0d1e2f3a4b5c6d7e8f9", "repository": repository, "repository_id": fmt.Sprint(repositoryID),
-		"repository_owner": "acme", "repository_owner_id": fmt.Sprint(ownerID), "repository_visibility": "private",
+		"sha": "0f3d8a1c5b7e9f2046a8c0d1e2f3a4b5c6d7e8f9", "repository": repository, "repository_id": strconv.FormatInt(repositoryID, 10),
+		"repository_owner": "acme", "repository_owner_id": strconv.FormatInt(ownerID, 10), "repository_visibility": "private",
 		"actor": "alice", "actor_id": "11", "event_name": "pull_request", "head_ref": "add-phones", "base_ref": "main",
 		"workflow": "CI", "workflow_ref": repository + "/.github/workflows/ci.yml@" + ref, "job_workflow_ref": repository + "/.github/workflows/ci.yml@" + ref,
 		"run_id": "7019", "run_number": "12", "run_attempt": "1", "runner_environment": "github-hosted", "enterprise": "",
