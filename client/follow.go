@@ -9,15 +9,19 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	mayfly "github.com/mayflydb/mayfly"
 )
 
-// follow calls fn with every event of a stream until fn returns false or ctx ends. A server that is restarted, and a proxy that
-// cuts long answers, are no reason to stop: the stream is opened again and begins with what is now.
-func follow[T any](ctx context.Context, c *Client, path string, fn func(*T) bool) error {
+// follow calls fn with every event of that name of a stream until fn returns false or ctx ends. A server that is restarted, and a
+// proxy that cuts long answers, are no reason to stop: the stream is opened again and begins with what is now, and with what came
+// after the last event of those that have an id.
+func follow[T any](ctx context.Context, c *Client, path, event string, fn func(*T) bool) error {
 	var retry retries
+	var last string
 	for {
 		more := true
-		err := followOnce(ctx, c, path, func(value *T) bool {
+		err := followOnce(ctx, c, path, event, &last, func(value *T) bool {
 			retry = retries{}
 			more = fn(value)
 			return more
@@ -31,37 +35,82 @@ func follow[T any](ctx context.Context, c *Client, path string, fn func(*T) bool
 	}
 }
 
-// followOnce reads one stream of server-sent events (WHATWG HTML, 9.2) whose data is JSON. An end that fn did not ask for is an
-// error with errCut.
-func followOnce[T any](ctx context.Context, c *Client, path string, fn func(*T) bool) error {
-	response, err := c.request(ctx, http.MethodGet, path, nil, nil)
+// followOnce reads one stream of server-sent events (WHATWG HTML, 9.2) whose data is JSON, and keeps the id of the last event in
+// last. An end that fn did not ask for is an error with errCut, unless the server says why in an event "error".
+func followOnce[T any](ctx context.Context, c *Client, path, event string, last *string, fn func(*T) bool) error {
+	var opts []Option
+	if *last != "" {
+		opts = append(opts, func(h http.Header) { h.Set("Last-Event-ID", *last) })
+	}
+	response, err := c.request(ctx, http.MethodGet, path, nil, nil, opts...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	reader := bufio.NewReader(response.Body)
-	var data []byte
 	for {
-		line, err := reader.ReadBytes('\n')
+		e, err := readEvent(reader)
 		if err != nil { // also io.EOF: an event that is not ended by an empty line was cut
 			return c.unreachable(ctx, fmt.Errorf("the stream of events ended: %w", err))
 		}
-		line = bytes.TrimRight(line, "\r\n")
-		if piece, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			data = append(append(data, bytes.TrimPrefix(piece, []byte(" "))...), '\n')
+		if e.name == "error" {
+			return problemError(e.data)
 		}
-		if len(line) > 0 || len(data) == 0 {
-			continue
+		if e.name == event {
+			value := new(T)
+			if err := json.Unmarshal(e.data, value); err != nil {
+				return fmt.Errorf("read an event: %w", err)
+			}
+			if !fn(value) {
+				return nil
+			}
 		}
-		value := new(T)
-		if err := json.Unmarshal(data, value); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
-		data = nil
-		if !fn(value) {
-			return nil
+		if e.id != "" { // only now: it was dealt with
+			*last = e.id
 		}
 	}
+}
+
+type streamEvent struct {
+	name, id string
+	data     []byte
+}
+
+// readEvent reads the next event that has data.
+func readEvent(reader *bufio.Reader) (streamEvent, error) {
+	var e streamEvent
+	for {
+		line, err := reader.ReadBytes('\n')
+		if err != nil {
+			return e, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			if len(e.data) > 0 {
+				return e, nil
+			}
+			e = streamEvent{}
+			continue
+		}
+		field, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(field) {
+		case "event":
+			e.name = string(value)
+		case "id":
+			e.id = string(value)
+		case "data":
+			e.data = append(append(e.data, value...), '\n')
+		}
+	}
+}
+
+func problemError(data []byte) error {
+	var p Problem
+	if err := json.Unmarshal(data, &p); err != nil {
+		return fmt.Errorf("read an event: %w", err)
+	}
+	return &mayfly.Error{Code: mayfly.Code(p.Code), Message: p.Detail, Hint: p.Hint}
 }
 
 // retries says how often, and after which pause, something that broke is tried again.

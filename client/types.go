@@ -16,19 +16,37 @@ type Preview struct {
 	// State is pending, creating, migrating, ready, suspended, failed, deleting or deleted.
 	State string `json:"state" jsonschema:"enum=pending,enum=creating,enum=migrating,enum=ready,enum=suspended,enum=failed,enum=deleting,enum=deleted"`
 	// Settled is true when the preview is what it should be, or has failed for good: nothing more will happen by itself.
-	Settled     bool              `json:"settled"`
-	Failure     *Failure          `json:"failure,omitempty"`
-	PullRequest *PullRequest      `json:"pull_request,omitempty"`
-	Template    *TemplateRef      `json:"template,omitempty"`
-	Generation  int64             `json:"generation"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	CreatedBy   string            `json:"created_by,omitempty"`
-	CreatedAt   time.Time         `json:"created_at"`
-	ReadyAt     *time.Time        `json:"ready_at,omitempty"`
-	LastUsedAt  *time.Time        `json:"last_used_at,omitempty"`
-	ExpiresAt   *time.Time        `json:"expires_at,omitempty"`
+	Settled     bool         `json:"settled"`
+	Failure     *Failure     `json:"failure,omitempty"`
+	PullRequest *PullRequest `json:"pull_request,omitempty"`
+	Template    *TemplateRef `json:"template,omitempty"`
+	// Origin is there if its data came from another preview or a snapshot rather than straight from the template.
+	Origin *Origin `json:"origin,omitempty"`
+	// Size is the size class it was made with; left out for the project's own limits.
+	Size       string            `json:"size,omitempty"`
+	Generation int64             `json:"generation"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	CreatedBy  string            `json:"created_by,omitempty"`
+	CreatedAt  time.Time         `json:"created_at"`
+	ReadyAt    *time.Time        `json:"ready_at,omitempty"`
+	LastUsedAt *time.Time        `json:"last_used_at,omitempty"`
+	ExpiresAt  *time.Time        `json:"expires_at,omitempty"`
+	// ProtectedUntil is there while it is protected: until then nobody and nothing deletes it or its data.
+	ProtectedUntil *time.Time `json:"protected_until,omitempty"`
 	// Steps is the timeline, oldest first. Lists leave it out.
 	Steps []Step `json:"steps,omitempty"`
+
+	// ETag is the version that was read, for IfMatch; "" in lists.
+	ETag string `json:"-"`
+}
+
+// Origin is where the data of a preview came from.
+type Origin struct {
+	// PreviewID and Preview are the preview it was branched from; the name is left out when that one is gone.
+	PreviewID string `json:"preview_id,omitempty"`
+	Preview   string `json:"preview,omitempty"`
+	// SnapshotID is the state that it was made from, and that a reset without a template goes back to.
+	SnapshotID string `json:"snapshot_id"`
 }
 
 // Failure says what went wrong.
@@ -67,21 +85,38 @@ type Step struct {
 	Error      string  `json:"error,omitempty"`
 }
 
-// PreviewList is a page of previews, oldest first.
+// StepEvent is a step of a preview or a template that began or ended, as the stream of events has it.
+type StepEvent struct {
+	// StepID tells steps apart: one that ended has the id that it began with.
+	StepID int64 `json:"step_id"`
+	Step
+}
+
+// PreviewList is a page of previews.
 type PreviewList struct {
 	Items []Preview `json:"items"`
-	// Next is the value of the query parameter "after" for the next page; "" on the last one.
+	// Next is the value of the query parameter "after" for the next page; "" on the last one. It means nothing else.
 	Next string `json:"next,omitempty"`
 }
 
-// CreatePreview asks for a sandbox.
+// CreatePreview asks for a sandbox. At most one of TemplateVersion, From and Snapshot says what it is made from; without any it is
+// the project's newest template.
 type CreatePreview struct {
 	Project string `json:"project"`
 	// Name is the part after "<project>-"; left out for a random one.
 	Name string `json:"name,omitempty"`
 	// TTL is how long it lives, such as "12h" or "7d"; left out for the project's setting.
-	TTL    string            `json:"ttl,omitempty"`
+	TTL string `json:"ttl,omitempty"`
+	// Labels are for people and filters: up to 32, keys of 63 bytes, values of 255.
 	Labels map[string]string `json:"labels,omitempty"`
+	// TemplateVersion is the version of the template it is made from.
+	TemplateVersion int `json:"template_version,omitempty" jsonschema:"minimum=1"`
+	// From is the name of a preview of the same project: the new one has its data as of now.
+	From string `json:"from,omitempty"`
+	// Snapshot is the id of a snapshot of the same project.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Size is one of the server's size classes that the project allows; left out for the project's own limits.
+	Size string `json:"size,omitempty"`
 }
 
 // ChangePreview changes a preview. Fields that are left out stay as they are.
@@ -90,6 +125,65 @@ type ChangePreview struct {
 	TTL string `json:"ttl,omitempty"`
 	// Suspended stops the preview's Postgres, or starts it again.
 	Suspended *bool `json:"suspended,omitempty"`
+	// Labels are merged into those it has; null takes one away.
+	Labels map[string]*string `json:"labels,omitempty"`
+}
+
+// Reset says what a preview is made anew from. Nothing means what it was branched from or, for all others, the newest template.
+type Reset struct {
+	// Template is "newest", or "same" for the one the preview has.
+	Template string `json:"template,omitempty" jsonschema:"enum=newest,enum=same"`
+	// TemplateVersion is a version of the project's templates instead.
+	TemplateVersion int `json:"template_version,omitempty" jsonschema:"minimum=1"`
+}
+
+// Protect asks for a preview to be protected.
+type Protect struct {
+	// For is how long from now, such as "7d"; up to 90d.
+	For string `json:"for"`
+	// Reason is one line for those who wonder; left out for none.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Snapshot is a state of a preview's data that can be returned to.
+type Snapshot struct {
+	ID string `json:"id"`
+	// Name is its name among the snapshots of its preview.
+	Name    string `json:"name"`
+	Project string `json:"project"`
+	// PreviewID and Preview are the preview that it is of; the name is left out when that one is gone.
+	PreviewID string       `json:"preview_id"`
+	Preview   string       `json:"preview,omitempty"`
+	Template  *TemplateRef `json:"template,omitempty"`
+	// SHA is the commit whose migrations it has, for those of a pull request.
+	SHA       string    `json:"sha,omitempty"`
+	SizeBytes int64     `json:"size_bytes"`
+	CreatedBy string    `json:"created_by,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	// Keep says that it outlives its preview, until ExpiresAt.
+	Keep      bool       `json:"keep"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// CreateSnapshot asks for a snapshot of a preview as it is now.
+type CreateSnapshot struct {
+	// Name is lower case, digits and '-'; left out for one made of the time.
+	Name string `json:"name,omitempty"`
+	// Keep lets it outlive its preview, for the time in TTL: 30 days if that is left out, up to 90d.
+	Keep bool   `json:"keep,omitempty"`
+	TTL  string `json:"ttl,omitempty"`
+}
+
+// SnapshotList is a page of snapshots.
+type SnapshotList struct {
+	Items []Snapshot `json:"items"`
+	Next  string     `json:"next,omitempty"`
+}
+
+// DeletedSnapshot says that a snapshot is gone.
+type DeletedSnapshot struct {
+	ID      string `json:"id"`
+	Deleted bool   `json:"deleted"`
 }
 
 // Credentials are how to connect to a preview through the gateway.
@@ -217,9 +311,10 @@ type RevokedToken struct {
 	Revoked bool   `json:"revoked"`
 }
 
-// TemplateList is the templates of a project, oldest first.
+// TemplateList is a page of the templates of a project.
 type TemplateList struct {
 	Items []Template `json:"items"`
+	Next  string     `json:"next,omitempty"`
 }
 
 // Problem is an error as the API shows it: problem details (RFC 9457) with a stable code and a hint.
@@ -230,4 +325,10 @@ type Problem struct {
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
 	Hint   string `json:"hint,omitempty"`
+	// Errors name what is wrong with a request, field by field.
+	Errors []FieldError `json:"errors,omitempty"`
 }
+
+// FieldError is what is wrong with one field of a request: a JSON pointer into the body ("/labels/team"), or the name of a query
+// parameter or a header.
+type FieldError = mayfly.FieldError
