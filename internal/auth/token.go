@@ -57,6 +57,8 @@ type Token struct {
 	Projects []string
 	// Grants are the roles that it has besides.
 	Grants Grants
+	// Limit, if not nil, bounds all of it to one preview.
+	Limit *Limit
 	// Session is what somebody signed in to, "" for a token that was made.
 	Session   string
 	IssuedAt  time.Time
@@ -64,8 +66,12 @@ type Token struct {
 }
 
 // Allows reports whether the token has the scope for the project. Project "" stands for a request about no project in particular: then it
-// is enough to have the scope anywhere, but for ScopeAdmin, which is only had for all projects.
+// is enough to have the scope anywhere, but for ScopeAdmin, which is only had for all projects. A token that is limited to a preview
+// allows nothing in any project: see AllowsOn.
 func (t *Token) Allows(scope Scope, project string) bool {
+	if t.Limit != nil {
+		return project == "" && slices.Contains(t.Scopes, scope)
+	}
 	if t.All() {
 		return true
 	}
@@ -85,11 +91,14 @@ func (t *Token) Allows(scope Scope, project string) bool {
 
 // All reports whether the token may do everything in every project.
 func (t *Token) All() bool {
-	return slices.Contains(t.Scopes, ScopeAdmin) || t.Grants[AllProjects] == RoleAdmin
+	return t.Limit == nil && (slices.Contains(t.Scopes, ScopeAdmin) || t.Grants[AllProjects] == RoleAdmin)
 }
 
 // Visible returns the projects of which the token may see anything with the scope, nil for all.
 func (t *Token) Visible(scope Scope) []string {
+	if t.Limit != nil {
+		return []string{}
+	}
 	if t.All() || slices.Contains(t.Scopes, scope) && len(t.Projects) == 0 || slices.Contains(t.Grants[AllProjects].Scopes(), scope) {
 		return nil
 	}
@@ -111,6 +120,7 @@ type claims struct {
 	Scope    string   `json:"scope,omitempty"` // space-separated (RFC 8693, 4.2)
 	Projects []string `json:"projects,omitempty"`
 	Roles    Grants   `json:"roles,omitempty"`
+	Limit    *Limit   `json:"preview,omitempty"`
 	Session  string   `json:"sid,omitempty"`
 }
 
@@ -161,7 +171,7 @@ func (t *Tokens) Sign(token Token, ttl time.Duration) (string, *Token, error) {
 			ID: token.ID, Subject: token.Subject, Issuer: issuer, Audience: jwt.ClaimStrings{audience},
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(token.ExpiresAt),
 		},
-		Scope: joinScopes(token.Scopes, " "), Projects: token.Projects, Roles: token.Grants, Session: token.Session,
+		Scope: joinScopes(token.Scopes, " "), Projects: token.Projects, Roles: token.Grants, Limit: token.Limit, Session: token.Session,
 	})
 	key, kid := t.keys.signer()
 	unsigned.Header["kid"] = kid
@@ -185,6 +195,9 @@ func (t *Token) check() error {
 	if slices.Contains(t.Scopes, ScopeAdmin) && len(t.Projects) > 0 {
 		return mayfly.Errorf(mayfly.CodeInvalid, "the scope admin cannot be limited to projects").
 			WithHint("give the role admin for them instead (--role admin --project …), or the other scopes: %s", joinScopes(RoleAdmin.Scopes(), ", "))
+	}
+	if t.Limit != nil {
+		return t.checkLimit()
 	}
 	return t.Grants.Check()
 }
@@ -237,7 +250,7 @@ func (t *Tokens) Verify(ctx context.Context, signed string) (*Token, error) {
 		return nil, err
 	}
 	token := &Token{
-		ID: c.ID, Subject: c.Subject, Projects: c.Projects, Grants: c.Roles, Session: c.Session,
+		ID: c.ID, Subject: c.Subject, Projects: c.Projects, Grants: c.Roles, Limit: c.Limit, Session: c.Session,
 		IssuedAt: c.IssuedAt.Time, ExpiresAt: c.ExpiresAt.Time,
 	}
 	for _, scope := range strings.Fields(c.Scope) {
