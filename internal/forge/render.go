@@ -24,6 +24,8 @@ type CommentData struct {
 	HeadSHA string
 	// Note is a sentence about what is special this time: "The database was made anew, because …".
 	Note string
+	// LastCommand is the comment command that was answered last, or nil.
+	LastCommand *CommentCommand
 	// Warnings are sentences about what a reviewer should look at, one each.
 	Warnings []string
 
@@ -43,6 +45,14 @@ type CommentData struct {
 	ExpiresAt *time.Time
 	// DashboardURL is an http(s) address, or "".
 	DashboardURL string
+}
+
+// CommentCommand is what somebody asked of Mayfly in a comment, and the answer.
+type CommentCommand struct {
+	Text   string // "/mayfly extend 2d"
+	By     string // login
+	Answer string // a sentence; GitHub's or the database's words are not in it
+	Failed bool
 }
 
 // CommentStep is one step of the timeline.

@@ -2,6 +2,8 @@ package forge
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mayflydb/mayfly"
@@ -19,7 +21,58 @@ const (
 	StateFailed     State = "failed"
 	StateDeleted    State = "deleted"
 	StateForkDenied State = "fork_denied"
+	// StateQueued is accepted and waits for room.
+	StateQueued State = "queued"
+	// StateSkipped is left without a database by a policy: a draft, a bot, a label, paths that no project is about.
+	StateSkipped State = "skipped"
+	// StateAwaitingApproval is a fork's pull request that somebody with write access may approve.
+	StateAwaitingApproval State = "awaiting_approval"
+	// StateInvalidConfig is a pull request whose base branch has a .mayfly.yml that cannot be used.
+	StateInvalidConfig State = "invalid_config"
 )
+
+// Annotation is a remark on lines of a file, as a check shows it.
+type Annotation struct {
+	Path  string
+	Line  int // from 1; less means 1
+	End   int // the last line; less than Line means Line
+	Level AnnotationLevel
+	Title string
+	Text  string
+}
+
+// AnnotationLevel says how bad it is.
+type AnnotationLevel string
+
+// The levels that GitHub knows.
+const (
+	AnnotationNotice  AnnotationLevel = "notice"
+	AnnotationWarning AnnotationLevel = "warning"
+	AnnotationFailure AnnotationLevel = "failure"
+)
+
+// Identifiers of the buttons on a check; GitHub sends them back in check_run deliveries with the action requested_action.
+const (
+	ActionReset   = "reset"
+	ActionRebuild = "rebuild"
+)
+
+// ExternalID is what a check run carries to say which pull request of which project it is about: deliveries about check runs of forks
+// name no pull request.
+func ExternalID(project string, number int) string {
+	return fmt.Sprintf("mayfly:%s:%d", project, number)
+}
+
+// ParseExternalID is the reverse of ExternalID. ok is false for what others have made.
+func ParseExternalID(id string) (project string, number int, ok bool) {
+	rest, ok := strings.CutPrefix(id, "mayfly:")
+	if !ok {
+		return "", 0, false
+	}
+	project, digits, ok := strings.Cut(rest, ":")
+	number, err := strconv.Atoi(digits)
+	return project, number, ok && err == nil && number > 0 && project != ""
+}
 
 // StateOf returns the state to tell for a preview's.
 func StateOf(s mayfly.PreviewState) State {
@@ -75,6 +128,14 @@ func StatusFor(d StatusData) Status {
 		s.State, s.Description = StatusSuccess, "The database was removed"
 	case StateForkDenied:
 		s.State, s.Description = StatusSuccess, "Pull requests from forks get no database"
+	case StateQueued:
+		s.State, s.Description = StatusPending, "Waiting for room"
+	case StateSkipped:
+		s.State, s.Description = StatusSuccess, "This pull request gets no database"
+	case StateAwaitingApproval:
+		s.State, s.Description = StatusPending, "Waiting for the approval of somebody with write access"
+	case StateInvalidConfig:
+		s.State, s.Description = StatusFailure, ".mayfly.yml on the base branch cannot be used"
 	}
 	s.Description = clip(oneLine(s.Description), maxDescription)
 	return s
