@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -77,6 +78,12 @@ type Options struct {
 	MaxBytes int64 // bound of a request body; 0 means 1 MiB
 	// Heartbeat is how often a stream of events says that it is still there; 0 means every 15 seconds.
 	Heartbeat time.Duration
+	// RateLimits bound how often the API may be asked.
+	RateLimits RateLimits
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// PullRequestsNeedMaintainer keeps developers from changing and removing the previews of pull requests.
+	PullRequestsNeedMaintainer bool
 }
 
 // API serves the HTTP interface.
@@ -85,6 +92,8 @@ type API struct {
 	echo     *echo.Echo
 	stopping chan struct{}
 	stop     func()
+
+	byToken, byAddress, denials, uses *limiter
 }
 
 // New makes the API.
@@ -99,6 +108,8 @@ func New(opts Options) (*API, error) {
 	e.HideBanner, e.HidePort = true, true
 	a := &API{Options: opts, echo: e, stopping: make(chan struct{})}
 	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	a.makeLimiters()
+	e.IPExtractor = extractor(opts.TrustedProxies)
 	e.HTTPErrorHandler = a.writeError
 	e.Use(a.logRequests, a.limitBody, refuseBadText)
 	document, err := a.openAPI()

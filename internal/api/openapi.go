@@ -76,7 +76,7 @@ func operation(r route, schemas object) object {
 	}
 	answer["content"] = media
 	out := object{
-		"operationId": r.id, "summary": r.summary, "description": "Needs the scope `" + string(r.scope) + "`.",
+		"operationId": r.id, "summary": r.summary, "description": needs(r),
 		"responses": object{
 			strconv.Itoa(r.status): answer,
 			"default": object{
@@ -85,6 +85,9 @@ func operation(r route, schemas object) object {
 			},
 		},
 	}
+	if r.public {
+		out["security"] = []any{}
+	}
 	if len(parameters) > 0 {
 		out["parameters"] = parameters
 	}
@@ -92,6 +95,13 @@ func operation(r route, schemas object) object {
 		out["requestBody"] = object{"content": object{"application/json": object{"schema": schemaOf(r.takes, schemas)}}}
 	}
 	return out
+}
+
+func needs(r route) string {
+	if r.public {
+		return "Needs no token."
+	}
+	return "Needs the scope `" + string(r.scope) + "`."
 }
 
 func schemaOfParameter(p parameter) object {

@@ -122,16 +122,8 @@ func readFilter(c echo.Context) (store.Filter, error) {
 			return f, err
 		}
 	}
-	f.Projects = visible(bearer(c))
+	f.Projects = bearer(c).Visible(auth.ScopePreviewsRead)
 	return f, nil
-}
-
-// visible returns the projects that a token is limited to; nil for no limit.
-func visible(token *auth.Token) []string {
-	if token.Allows(auth.ScopeAdmin, "") || len(token.Projects) == 0 {
-		return nil
-	}
-	return token.Projects
 }
 
 func (a *API) createPreview(c echo.Context) error {

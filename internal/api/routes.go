@@ -20,6 +20,7 @@ type route struct {
 	status       int
 	events       bool // the answer is a stream of server-sent events with gives as data
 	html         bool // the answer is an HTML page for who accepts text/html
+	public       bool // needs no token: it is how one gets one
 	handle       echo.HandlerFunc
 }
 

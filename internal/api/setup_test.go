@@ -153,6 +153,7 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 		Store: states, Watcher: watcher, Tokens: b.issuer, Projects: func() []string { return []string{"shop", "till", "empty"} },
 		GatewayHost: "db.example.com", GatewayPort: 6432, SSLMode: "require",
 		Ready: states.Ping, Metrics: prometheus.NewRegistry(), Logger: logger, Clock: time.Now, Version: "v1.2.3",
+		RateLimits: RateLimits{TokenPerMinute: -1, AddressPerMinute: -1},
 	}
 	for _, c := range change {
 		c(&opts)
