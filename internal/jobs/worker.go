@@ -13,6 +13,8 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	mayfly "github.com/mayflydb/mayfly"
 )
 
 // Handlers do the work. Each may be called again for work that is done already, and concurrently. A returned error means
@@ -162,6 +164,7 @@ func add[T river.JobArgs](workers *river.Workers, timeout time.Duration, work fu
 func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.timeout }
 
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
+	ctx = mayfly.WithActor(ctx, mayfly.Actor{Subject: "system:" + job.Args.Kind()})
 	err := w.work(ctx, job.Args)
 	var later interface{ RetryAfter() time.Duration }
 	if errors.As(err, &later) {
