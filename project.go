@@ -12,7 +12,9 @@ type Project struct {
 	Name string
 	// Repository is "owner/name" on the forge, or "" for a project without pull requests (sandboxes only).
 	Repository string
-	Source     Source
+	// RepositoryID is the repository's id, for those who want to say it; 0 means the id that Repository had when it was first seen.
+	RepositoryID int64
+	Source       Source
 	// RulesFile is the absolute path of the project's sanitize.yaml.
 	RulesFile  string
 	Postgres   PostgresSettings
@@ -152,6 +154,8 @@ type PreviewSettings struct {
 	DiskBytes int64
 	// MaxPreviews bounds the live previews of this project. 0 means unbounded.
 	MaxPreviews int
+	// PullRequests says which pull requests get a preview.
+	PullRequests PullRequestPolicy
 }
 
 // TemplatePolicy says what becomes of kinds of objects that a preview cannot use as production does.

@@ -64,6 +64,7 @@ type fileApp struct {
 type fileProject struct {
 	Name           string         `yaml:"name"`
 	Repository     string         `yaml:"repository"`
+	RepositoryID   int64          `yaml:"repository_id"`
 	Source         fileSource     `yaml:"source"`
 	Rules          string         `yaml:"rules"`
 	MaskingKeyFile string         `yaml:"masking_key_file"`
@@ -109,6 +110,8 @@ type filePreviews struct {
 	Shm            Bytes    `yaml:"shm"`
 	Disk           Bytes    `yaml:"disk"`
 	Max            int      `yaml:"max"`
+
+	filePolicy `yaml:",inline"`
 }
 
 // DefaultDataDir is where everything of an installation lives unless data_dir says otherwise.
@@ -287,12 +290,16 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 	if err != nil {
 		return none, err
 	}
+	policy, err := p.Previews.filePolicy.resolve()
+	if err != nil {
+		return none, fmt.Errorf("previews: %w", err)
+	}
 	templates, err := p.Templates.resolve(dir)
 	if err != nil {
 		return none, fmt.Errorf("templates: %w", err)
 	}
 	return mayfly.Project{
-		Name: p.Name, Repository: p.Repository, Source: source, RulesFile: inDir(dir, p.Rules), Templates: templates,
+		Name: p.Name, Repository: p.Repository, RepositoryID: p.RepositoryID, Source: source, RulesFile: inDir(dir, p.Rules), Templates: templates,
 		Postgres: mayfly.PostgresSettings{
 			Major: p.Postgres.Major, Image: p.Postgres.Image, Database: p.Postgres.Database, Owner: p.Postgres.Owner,
 		},
@@ -301,6 +308,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 			TTL: time.Duration(p.Previews.TTL), PullRequestTTL: time.Duration(p.Previews.PullRequestTTL),
 			IdleAfter: time.Duration(p.Previews.IdleAfter), MemoryBytes: int64(p.Previews.Memory), CPUs: p.Previews.CPUs,
 			Pids: p.Previews.Pids, ShmBytes: int64(p.Previews.Shm), DiskBytes: int64(p.Previews.Disk), MaxPreviews: p.Previews.Max,
+			PullRequests: policy,
 		},
 		KeepTemplates: max(or(p.KeepTemplates, defaultKeepTemplates), 1),
 	}, nil
