@@ -117,7 +117,7 @@ func (a *API) preview(c echo.Context, scope auth.Scope) (*mayfly.Preview, error)
 	if err != nil {
 		return nil, err
 	}
-	if allow(c, scope, p.Project) != nil {
+	if !bearer(c).AllowsOn(scope, p) {
 		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no preview %s", name).WithHint("mayfly ls shows all previews")
 	}
 	if scope == auth.ScopePreviewsWrite {

@@ -106,7 +106,7 @@ const appearInterval = 500 * time.Millisecond
 func (a *API) appear(ctx context.Context, c echo.Context, missing error) (*mayfly.Preview, error) {
 	name := c.Param("name")
 	if !slices.ContainsFunc(a.Projects(), func(project string) bool {
-		return strings.HasPrefix(name, project+"-pr-") && allow(c, auth.ScopePreviewsRead, project) == nil
+		return strings.HasPrefix(name, project+"-pr-") && bearer(c).AllowsNamed(auth.ScopePreviewsRead, project, name)
 	}) {
 		return nil, missing
 	}

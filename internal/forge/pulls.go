@@ -18,6 +18,7 @@ type Repository struct {
 	FullName      string // "owner/name", today
 	DefaultBranch string
 	Archived      bool
+	OwnerID       int64 // of the user or organization that it belongs to, today; 0 if GitHub does not say
 }
 
 // PullRequest is what GitHub says about a pull request now.
@@ -85,7 +86,7 @@ func (c *Client) repository(ctx context.Context, who account, path, name string)
 	if r.GetID() == 0 {
 		return Repository{}, mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub named no id for %s", name)
 	}
-	return Repository{ID: r.GetID(), FullName: r.GetFullName(), DefaultBranch: r.GetDefaultBranch(), Archived: r.GetArchived()}, nil
+	return Repository{ID: r.GetID(), FullName: r.GetFullName(), DefaultBranch: r.GetDefaultBranch(), Archived: r.GetArchived(), OwnerID: r.GetOwner().GetID()}, nil
 }
 
 // invisible is the error for a repository that GitHub does not find: it says the same for one that Mayfly may not see.
