@@ -62,10 +62,10 @@ func (p *comparing) status(m Migration) Status {
 	}
 	a, ok := p.applied[m.Version]
 	switch {
-	case p.rules.trustBase && !p.c.State.Exists && p.c.Base.has(m.Version):
+	case p.rules.trustBase && !p.c.State.Exists && p.c.trusts(m.Version):
 		p.plan.AlreadyApplied++
 		p.plan.trusted = append(p.plan.trusted, m)
-		return statusOf(m, StatusApplied, "the base branch has it, and the database has no table that says otherwise")
+		return statusOf(m, StatusApplied, "the base branch had it, and the database has no table that says otherwise")
 	case ok && a.Failed:
 		p.refuse("the tracking table %s says that %s began and did not end well", []any{p.c.State.Table, m.file()},
 			"if this is how the template came from production, repair production first and build a new template; if it failed on this preview, reset the preview")
@@ -95,9 +95,9 @@ func (p *comparing) appliedStatus(m Migration, a Applied) Status {
 		p.plan.Pending = append(p.plan.Pending, m)
 		return statusOf(m, StatusPending, "it was changed since it ran last, and runs again")
 	case edited:
-		reason := "edited after it was applied: " + p.plan.Tool + " does not run it again"
+		reason := "edited after it was applied" + p.onBase(m) + ": " + p.plan.Tool + " does not run it again"
 		if refused {
-			reason = "edited after it was applied: its checksum is not the one that was recorded, and " + p.plan.Tool + " refuses to go on"
+			reason = "edited after it was applied" + p.onBase(m) + ": its checksum is not the one that was recorded, and " + p.plan.Tool + " refuses to go on"
 			p.refuse("%s was %s", []any{m.file(), reason}, "take the change back, and put it into a new migration")
 		}
 		p.finding(FindingEdited, m, m.file()+" was "+reason)
@@ -127,6 +127,14 @@ func (p *comparing) edited(m Migration, a Applied) bool {
 	}
 	was, ok := p.c.Base.find(m.Version)
 	return ok && was.sha() != m.sha()
+}
+
+// onBase says so if the base branch has the same file: then it was not this branch that edited it.
+func (p *comparing) onBase(m Migration) string {
+	if was, ok := p.c.Base.find(m.Version); ok && was.sha() == m.sha() {
+		return ", on the base branch already"
+	}
+	return ""
 }
 
 // late classifies a migration that was never applied and is older than one that was.

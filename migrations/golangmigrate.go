@@ -149,7 +149,10 @@ func appliedGolangMigrate(plan *Plan, m Migration, c Comparison) Status {
 		plan.Findings = append(plan.Findings, Finding{Kind: FindingLate, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
 		return statusOf(m, StatusSkipped, reason)
 	case inBase && was.sha() != m.sha() || isRecorded && recorded != m.sha():
-		const reason = "edited after it was applied: golang-migrate does not run it again"
+		reason := "edited after it was applied: golang-migrate does not run it again"
+		if inBase && was.sha() == m.sha() {
+			reason = "edited after it was applied, on the base branch already: golang-migrate does not run it again"
+		}
 		plan.Findings = append(plan.Findings, Finding{Kind: FindingEdited, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
 		return statusOf(m, StatusEdited, reason)
 	}

@@ -94,6 +94,16 @@ func (c Comparison) recordedSHA(version string) (sha string, ok bool) {
 	return "", false
 }
 
+// trusts reports whether a version counts as applied although no table says so: the branch had it when the database got its
+// migrations, or has it now if that is not known.
+func (c Comparison) trusts(version string) bool {
+	if c.Recorded == nil {
+		return c.Base.has(version)
+	}
+	_, ok := c.recordedSHA(version)
+	return ok
+}
+
 // Compare tells where every migration stands and what there is to apply. It returns an *mayfly.Error with
 // CodeMigrationInvalid if the tool itself would refuse to go on with these files on this database; the plan then holds what is
 // known (Migrations, Skipped, Findings), and must not be applied.

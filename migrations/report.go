@@ -36,6 +36,8 @@ type Report struct {
 	Seeds    []Step    `json:"seeds,omitempty"`
 	Findings []Finding `json:"findings"`
 	Failure  *Failure  `json:"failure"`
+	// Others are the open pull requests that are in the way of this one. It is computed when the report is read.
+	Others []OtherPullRequest `json:"others,omitempty"`
 	// DurationMS is the time of the whole of Apply, in milliseconds.
 	DurationMS float64 `json:"duration_ms"`
 	// DatabaseBytesBefore and DatabaseBytesAfter are pg_database_size; 0 if not measured.

@@ -202,6 +202,9 @@ func (s *Service) tearDown(ctx context.Context, p *mayfly.Preview) error {
 	if err := s.removeGenerations(ctx, p, 0); err != nil {
 		return err
 	}
+	if err := s.forget(ctx, p); err != nil {
+		return err
+	}
 	s.Checkpoint("removed")
 	now := s.Clock()
 	p.State, p.DeletedAt, p.Failure = mayfly.PreviewDeleted, &now, nil

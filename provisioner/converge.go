@@ -43,7 +43,7 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if p.Settled() {
+		if p.Settled() && p.FollowsBase() {
 			return nil
 		}
 	}
@@ -129,6 +129,8 @@ func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
 			return err
 		}
 		return s.migrate(ctx, p)
+	case !p.FollowsBase():
+		return s.followBase(ctx, p)
 	case p.WantSuspended:
 		return s.suspend(ctx, p)
 	case p.State == mayfly.PreviewFailed && !p.Connectable():
@@ -160,7 +162,7 @@ func (s *Service) fail(ctx context.Context, p *mayfly.Preview, cause error) erro
 		p.State = mayfly.PreviewFailed
 		p.ObservedGeneration = p.Generation
 		if p.PR != nil {
-			p.ObservedSHA = p.PR.HeadSHA
+			p.ObservedSHA, p.ObservedBaseRef, p.ObservedBaseSHA = p.PR.HeadSHA, p.PR.BaseRef, p.PR.BaseSHA
 		}
 	}
 	if err := s.Store.Observe(ctx, p); err != nil {

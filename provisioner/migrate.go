@@ -56,7 +56,7 @@ func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
 		return err
 	}
 	if p.ObservedSHA != "" {
-		if why, err := s.mustRebuild(ctx, p, project, work.history); err != nil || why != "" {
+		if why, err := s.mustRebuild(ctx, p, project, work); err != nil || why != "" {
 			return errors.Join(err, s.rebuildBecause(ctx, p, why))
 		}
 	}
@@ -82,7 +82,7 @@ func (s *Service) ready(ctx context.Context, p *mayfly.Preview) error {
 	now := s.Clock()
 	p.State, p.Failure, p.ReadyAt = mayfly.PreviewReady, nil, &now
 	if p.PR != nil {
-		p.ObservedSHA = p.PR.HeadSHA
+		p.ObservedSHA, p.ObservedBaseRef, p.ObservedBaseSHA = p.PR.HeadSHA, p.PR.BaseRef, p.PR.BaseSHA
 	}
 	return s.Store.Observe(ctx, p)
 }
@@ -190,7 +190,7 @@ func (s *Service) seeds(ctx context.Context, p *mayfly.Preview, project mayfly.P
 }
 
 // mustRebuild says why the history cannot be applied on top of what the preview has; "" if it can.
-func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, project mayfly.Project, history *migrations.History) (string, error) {
+func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, project mayfly.Project, work work) (string, error) {
 	if project.Migrations.AlwaysRebuild && p.ObservedSHA != p.PR.HeadSHA {
 		return "migrations.always_rebuild is set", nil
 	}
@@ -207,11 +207,18 @@ func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, project ma
 			return "", fmt.Errorf("read which migrations preview %s has: %w", p.Name, err)
 		}
 	}
-	extends, why := history.ExtendsApplied(applied)
-	if extends {
+	if extends, why := work.history.ExtendsApplied(applied); !extends {
+		return why, nil
+	}
+	known := s.recorded(ctx, p, project, nil)
+	if known == nil || p.FollowsBase() {
 		return "", nil
 	}
-	return why, nil
+	plan, err := work.history.Compare(known.comparison(known.state, work.base))
+	if err != nil {
+		return "", nil //nolint:nilerr // applying it says so
+	}
+	return s.rebased(ctx, p, plan, false)
 }
 
 // apply runs the pending migrations as the application's role and stores the report, also of a run that failed.
@@ -225,8 +232,16 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if err != nil {
 		return err
 	}
-	plan, err := work.history.PendingSince(work.base, state)
+	var fresh *migrations.State // of the template
+	if p.ObservedSHA == "" {
+		fresh = &state
+	}
+	known := s.recorded(ctx, p, project, fresh)
+	plan, err := work.history.Compare(known.comparison(state, work.base))
 	if err != nil {
+		return err
+	}
+	if err := s.planOnTop(ctx, p, plan); err != nil {
 		return err
 	}
 	before := s.columns(ctx, conn)
@@ -261,7 +276,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if applyErr == nil {
 		s.findPersonal(ctx, p, report, before, s.columns(ctx, conn))
 	}
-	return errors.Join(applyErr, s.storeReport(ctx, p, work.history, report))
+	return errors.Join(applyErr, s.storeReport(ctx, p, work.history, report), s.touch(ctx, p, work.history, report, false))
 }
 
 // applySeeds runs the seed files, in a session of their own: a migration may have changed anything in the other one.

@@ -14,7 +14,7 @@ func observed(data *forge.CommentData, report *migrations.Report) {
 	if report == nil {
 		return
 	}
-	for _, f := range report.Findings {
+	for _, f := range append(report.OtherFindings(), report.Findings...) {
 		if f.Severity != "" && f.Waived == "" {
 			data.Findings = append(data.Findings, forge.CommentFinding{
 				Severity: string(f.Severity), Code: string(f.Kind), File: f.File, Line: f.Line, Message: f.Message, Instead: f.Instead,

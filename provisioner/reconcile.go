@@ -23,6 +23,9 @@ func (s *Service) Reconcile(ctx context.Context) error {
 	if err := s.reconcileInstances(ctx, previews); err != nil {
 		failures = append(failures, err)
 	}
+	if err := s.recordCommits(ctx); err != nil {
+		failures = append(failures, err)
+	}
 	if s.Forge != nil {
 		for _, project := range s.Projects.Projects() {
 			if project.Repository == "" {
@@ -53,7 +56,7 @@ func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Pre
 		stored[volume.ID] = true
 	}
 	for _, p := range previews {
-		if p.Settled() && (p.State != mayfly.PreviewReady || (running[p.Instance()] && stored[p.Instance()])) {
+		if p.Settled() && p.FollowsBase() && (p.State != mayfly.PreviewReady || (running[p.Instance()] && stored[p.Instance()])) {
 			continue
 		}
 		if err := s.Recheck(ctx, p.ID); err != nil {

@@ -24,6 +24,7 @@ type Forge interface {
 	Repository(ctx context.Context, fullName string) (forge.Repository, error)
 	PullRequest(ctx context.Context, repositoryID int64, number int) (*forge.PullRequest, error)
 	OpenPullRequests(ctx context.Context, repositoryID int64) ([]*forge.PullRequest, error)
+	BranchHead(ctx context.Context, repositoryID int64, branch string) (sha string, err error)
 	Files(ctx context.Context, repositoryID int64, sha, dir string) ([]forge.File, error)
 	UpsertComment(ctx context.Context, repositoryID int64, number int, known int64, marker, body string) (int64, error)
 	SetStatus(ctx context.Context, repositoryID int64, sha string, status forge.Status) error

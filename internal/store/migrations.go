@@ -149,6 +149,15 @@ type Touched struct {
 	Touched json.RawMessage
 }
 
+// Touched returns what SetTouched stored last of a preview.
+func (s *Store) Touched(ctx context.Context, id string) (json.RawMessage, error) {
+	var raw []byte
+	if err := s.pool.QueryRow(ctx, `select touched from preview where id = $1`, id).Scan(&raw); err != nil {
+		return nil, failed(err, "read what preview %s touches", id)
+	}
+	return raw, nil
+}
+
 // SetTouched stores what the pull request of a preview adds and works on, and computes anew what that means for each live
 // pull request of the project and its repository: others is called with all of them and returns, by preview, the JSON that
 // Migrated puts into reports as "others" (nothing for no entry). Those to which it is news are published.
