@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/migrations"
@@ -64,11 +65,14 @@ func (s *Service) recordCommits(ctx context.Context) error {
 }
 
 func (s *Service) recordCommit(ctx context.Context, project mayfly.Project, templateID string) error {
-	repository, err := s.Forge.Repository(ctx, project.Repository)
+	id, err := s.repositoryID(ctx, project.Repository)
 	if err != nil {
 		return err
 	}
-	sha, err := s.Forge.BranchHead(ctx, repository.ID, repository.DefaultBranch)
+	s.mu.Lock()
+	branch := s.repositories[strings.ToLower(project.Repository)].branch
+	s.mu.Unlock()
+	sha, err := s.Forge.BranchHead(ctx, id, branch)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (s *Service) repositoryID(ctx context.Context, fullName string) (int64, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.repositories[key] = knownRepository{id: repository.ID, at: s.Clock()}
+	s.repositories[key] = knownRepository{id: repository.ID, branch: repository.DefaultBranch, at: s.Clock()}
 	return repository.ID, nil
 }
 

@@ -88,8 +88,9 @@ type Service struct {
 }
 
 type knownRepository struct {
-	id int64
-	at time.Time
+	id     int64
+	branch string // the default one
+	at     time.Time
 }
 
 // New makes a Service.
