@@ -137,6 +137,8 @@ type call struct {
 type response struct {
 	body []byte
 	next int // number of the next page, or 0
+	// cursor of the next page, or "", for listings without numbers
+	cursor string
 }
 
 // get asks for path as account and decodes the answer into v.
@@ -222,7 +224,7 @@ func (c *Client) send(ctx context.Context, who account, in call, bearer secret) 
 	if reply.StatusCode < 200 || reply.StatusCode > 299 {
 		return response{}, c.failed(who, in, reply, body)
 	}
-	out := response{body: body, next: nextPage(reply.Header)}
+	out := response{body: body, next: nextPage(reply.Header), cursor: nextCursor(reply.Header)}
 	if in.conditional {
 		c.pages.put(in.path, reply.Header.Get("ETag"), out)
 	}
