@@ -112,12 +112,20 @@ type Preview struct {
 	Owner          string
 	PasswordSealed []byte
 
-	Labels     map[string]string
-	CreatedBy  string
-	CreatedAt  time.Time
-	ReadyAt    *time.Time
-	LastUsedAt *time.Time
-	DeletedAt  *time.Time
+	// ReservedMemory and ReservedDisk, in bytes, are what it may use: what quotas count.
+	ReservedMemory, ReservedDisk int64
+	// QueuedAt and QueuedWhy say since when it waits for room, and for what; nil and "" unless its state is queued.
+	QueuedAt  *time.Time
+	QueuedWhy string
+
+	Labels    map[string]string
+	CreatedBy string
+	// CreatedToken is the id of the token that it was asked for with, "" if none was used.
+	CreatedToken string
+	CreatedAt    time.Time
+	ReadyAt      *time.Time
+	LastUsedAt   *time.Time
+	DeletedAt    *time.Time
 }
 
 // Clone returns a copy of the preview that shares nothing with it that anybody changes in place.

@@ -14,7 +14,8 @@ import (
 const previewColumns = `id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
 	coalesce(template_id, ''), coalesce((select version from template where template.id = template_id), 0), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha, observed_base_ref, observed_base_sha,
 	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at,
-	head_ref, fork, draft, pr_labels, author, schema_only, keep, closed_at`
+	head_ref, fork, draft, pr_labels, author, schema_only, keep, closed_at,
+	created_token, reserved_memory, reserved_disk, queued_at, queued_why`
 
 func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 	var p mayfly.Preview
@@ -25,7 +26,8 @@ func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 	err := row.Scan(&p.ID, &p.Name, &p.Project, &p.Kind, &repositoryID, &number, &repository, &headSHA, &baseRef, &baseSHA, &title,
 		&p.TemplateID, &p.TemplateVersion, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA, &p.ObservedBaseRef, &p.ObservedBaseSHA,
 		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt,
-		&pr.HeadRef, &pr.Fork, &pr.Draft, &pr.Labels, &pr.Author, &p.SchemaOnly, &p.Keep, &p.ClosedAt)
+		&pr.HeadRef, &pr.Fork, &pr.Draft, &pr.Labels, &pr.Author, &p.SchemaOnly, &p.Keep, &p.ClosedAt,
+		&p.CreatedToken, &p.ReservedMemory, &p.ReservedDisk, &p.QueuedAt, &p.QueuedWhy)
 	if err != nil {
 		return nil, err
 	}
@@ -44,35 +46,41 @@ func deref(s *string) string {
 	return *s
 }
 
-// Limits on creation, checked in the transaction that creates.
-type Limits struct {
-	// Project bounds the live previews of the preview's project; 0 means unbounded.
-	Project int
-	// Total bounds the live previews of the installation; 0 means unbounded.
-	Total int
-}
-
 // CreatePreview stores a new preview and the job that makes it. CodeConflict if a live one has the name or the pull
-// request; CodeQuotaExceeded if a limit is reached, which holds also for concurrent calls.
+// request. If there is no room for it, which holds also for concurrent calls, it is stored as queued or refused with
+// CodeQuotaExceeded (or limits.Full), as limits.Queue says.
 func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Limits) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if err := checkLimits(ctx, tx, p.Project, limits); err != nil {
+		if p.CreatedToken == "" {
+			p.CreatedToken = mayfly.ActorOf(ctx).TokenID
+		}
+		why, err := s.room(ctx, tx, p, limits)
+		if err != nil {
 			return err
+		}
+		if p.State, p.QueuedWhy = mayfly.PreviewPending, ""; why != nil {
+			if !limits.Queue {
+				return why
+			}
+			p.State, p.QueuedWhy = mayfly.PreviewQueued, why.Error()
 		}
 		pr := p.PR
 		if pr == nil {
 			pr = &mayfly.PullRequest{}
 		}
-		err := tx.QueryRow(ctx, `
+		err = tx.QueryRow(ctx, `
 			insert into preview (id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
 				template_id, generation, want_suspended, want_deleted, expires_at, password_sealed, labels, created_by, database, owner,
-				head_ref, fork, draft, pr_labels, author, schema_only, keep)
+				head_ref, fork, draft, pr_labels, author, schema_only, keep,
+				state, queued_at, queued_why, created_token, reserved_memory, reserved_disk)
 			values ($1, $2, $3, $4, nullif($5::bigint, 0), nullif($6::int, 0), $7, $8, $9, $10, $11,
-				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
+				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
+				$29, case when $29 = 'queued' then now() end, $30, $31, $32, $33)
 			returning state, created_at`,
 			p.ID, p.Name, p.Project, p.Kind, pr.RepositoryID, pr.Number, pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
 			p.TemplateID, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.PasswordSealed, labelsOf(p), p.CreatedBy, p.Database, p.Owner,
-			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep).
+			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep,
+			string(p.State), p.QueuedWhy, p.CreatedToken, p.ReservedMemory, p.ReservedDisk).
 			Scan(&p.State, &p.CreatedAt)
 		if isCode(err, "23505") {
 			return mayfly.Errorf(mayfly.CodeConflict, "a preview named %s already exists", p.Name).
@@ -84,7 +92,13 @@ func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Lim
 		if err := s.auditPreview(ctx, tx, p, "preview.create", createdDetail(p)); err != nil {
 			return err
 		}
-		return s.jobs.Converge(ctx, tx, p.ID)
+		if p.State != mayfly.PreviewQueued {
+			return s.jobs.Converge(ctx, tx, p.ID)
+		}
+		if p.Kind == mayfly.KindPullRequest {
+			return s.jobs.Publish(ctx, tx, p.ID, false) // that it waits
+		}
+		return nil
 	})
 	if err != nil {
 		return failed(err, "create preview %s", p.Name)
@@ -104,32 +118,6 @@ func textsOf(texts []string) []string {
 		return []string{}
 	}
 	return texts
-}
-
-// checkLimits counts under a lock that serialises creations, so that a race cannot exceed a limit.
-func checkLimits(ctx context.Context, tx pgx.Tx, project string, limits Limits) error {
-	if limits.Project == 0 && limits.Total == 0 {
-		return nil
-	}
-	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create preview', 0))`); err != nil {
-		return err
-	}
-	var ofProject, total int
-	err := tx.QueryRow(ctx, `
-		select count(*) filter (where project = $1), count(*) from preview where state <> 'deleted'`, project).
-		Scan(&ofProject, &total)
-	if err != nil {
-		return err
-	}
-	if limits.Project > 0 && ofProject >= limits.Project {
-		return mayfly.Errorf(mayfly.CodeQuotaExceeded, "project %s already has %d previews, its limit", project, ofProject).
-			WithHint("remove one with mayfly rm, or raise previews.max in the server's configuration")
-	}
-	if limits.Total > 0 && total >= limits.Total {
-		return mayfly.Errorf(mayfly.CodeQuotaExceeded, "this server already has %d previews, its limit", total).
-			WithHint("remove one with mayfly rm, or raise max_previews in the server's configuration")
-	}
-	return nil
 }
 
 // Preview returns a preview by id, deleted or not. CodeNotFound if there is none.
@@ -232,6 +220,9 @@ func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfl
 		}
 		before := p.Clone()
 		if err := change(p); err != nil {
+			return err
+		}
+		if err := s.checkChange(ctx, tx, before, p); err != nil {
 			return err
 		}
 		pr := p.PR

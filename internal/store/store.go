@@ -39,6 +39,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 	jobs   Enqueuer
 	logger *slog.Logger
+	limits func(project string) Limits // nil: there are none (SetLimits)
 }
 
 // New makes a store on a pool whose connections have the store's schema first in their search_path.
