@@ -26,6 +26,8 @@ type backend interface {
 	freeze(ctx context.Context, w wrapper) error
 	// clone makes the data directory of `to` from that of the frozen `from`.
 	clone(ctx context.Context, from origin, to wrapper, limit int64) error
+	// snapshot makes the data directory of `to` from that of a volume that is not frozen and that nothing writes to for now.
+	snapshot(ctx context.Context, from origin, to wrapper) error
 	// destroy removes everything in the wrapper. It may be called again after a crash, and on any half-made thing.
 	destroy(ctx context.Context, w wrapper) error
 	// keepsOrigins is true if clones need the files of what they were cloned from. inUse then reports whether a frozen

@@ -72,6 +72,7 @@ func (d *Description) reject(name, why string) {
 // volumes is what a kind of storage provides to Pool.
 type volumes interface {
 	driver.Volumes
+	driver.Snapshotter
 	path(id string) (string, error)
 	close() error
 	unmount(ctx context.Context) error
@@ -83,7 +84,10 @@ type Pool struct {
 	desc Description
 }
 
-var _ driver.Volumes = (*Pool)(nil)
+var (
+	_ driver.Volumes     = (*Pool)(nil)
+	_ driver.Snapshotter = (*Pool)(nil)
+)
 
 // Open opens the pool at opts.Dir, making it if need be, and removes what crashed operations left there. Errors are
 // *mayfly.Error with a hint where the machine lacks something.

@@ -93,7 +93,11 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 		if err := errors.Join(e.pointAtVolume(ctx, id), e.restoreSocketDir(ctx, id)); err != nil {
 			return err
 		}
-		return e.api.ContainerStart(ctx, containerID, container.StartOptions{})
+		err := e.api.ContainerStart(ctx, containerID, container.StartOptions{})
+		if err == nil || !isPaused(err) {
+			return err
+		}
+		return e.unpause(ctx, containerID)
 	})
 }
 

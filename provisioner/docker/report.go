@@ -30,7 +30,8 @@ func (e *Engine) List(ctx context.Context, labels map[string]string) ([]driver.I
 		instance := driver.Instance{
 			ID:        c.Labels[labelID],
 			Labels:    stripped(c.Labels),
-			Running:   c.State == container.StateRunning,
+			Running:   c.State == container.StateRunning || c.State == container.StatePaused,
+			Paused:    c.State == container.StatePaused,
 			ExitCode:  exitCode(c.Status),
 			CreatedAt: time.Unix(c.Created, 0).UTC(),
 		}
@@ -78,6 +79,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (driver.Instance, error
 		ID:        id,
 		Labels:    stripped(found.Config.Labels),
 		Running:   found.State.Running,
+		Paused:    found.State.Paused,
 		ExitCode:  found.State.ExitCode,
 		OOMKilled: found.State.OOMKilled,
 		CreatedAt: created.UTC(),

@@ -55,6 +55,24 @@ type Inspector interface {
 	Memory(ctx context.Context, id string) (int64, error)
 }
 
+// Pauser is implemented by engines that can hold an instance's processes still and let them go on as if nothing had been.
+//
+// A paused instance counts as running. Start, Stop and Remove work on it as on any other: Start also lets it go on.
+type Pauser interface {
+	// Pause returns when no process of the instance runs any more. A write to a file that one of them had begun is whole by then.
+	// Pausing a paused one does nothing. ErrNotFound if there is none, or if it does not run.
+	Pause(ctx context.Context, id string) error
+	// Unpause lets the processes go on. Unpausing one that is not paused does nothing. ErrNotFound if there is none.
+	Unpause(ctx context.Context, id string) error
+}
+
+// LogFollower is implemented by engines that can go on reading what an instance writes.
+type LogFollower interface {
+	// FollowLogs writes the last lines that the instance wrote, and then what it writes, until ctx ends, which is no error, or the
+	// instance stops. An error of w ends it and is returned.
+	FollowLogs(ctx context.Context, id string, lines int, w io.Writer) error
+}
+
 // Prober is implemented by engines that can say what they are, for doctor and readiness.
 type Prober interface {
 	Probe(ctx context.Context) (EngineInfo, error)
@@ -105,6 +123,7 @@ type Instance struct {
 	ID        string
 	Labels    map[string]string // keys without the "dev.mayfly." prefix
 	Running   bool
+	Paused    bool // Pauser holds it still; it is running too
 	ExitCode  int
 	OOMKilled bool
 	CreatedAt time.Time

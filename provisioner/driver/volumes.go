@@ -65,6 +65,21 @@ type Volumes interface {
 	Stat(ctx context.Context) (PoolStat, error)
 }
 
+// Snapshotter is implemented by volumes that can be cloned while they are in use.
+type Snapshotter interface {
+	// Snapshot makes a frozen volume `to` with what the volume `from`, which is not frozen, holds at one moment. It is as atomic as
+	// Clone: another process sees the whole snapshot or none. If `to` exists already, Snapshot does nothing.
+	//
+	// still is called when everything is prepared that can be, at most once. From then until Snapshot calls the function that still
+	// returned, which it does whatever happens, nothing may write to `from`: the caller holds what writes. A driver that shares blocks
+	// needs that for milliseconds; one that copies bytes (PoolStat.SharesBlocks is false) for as long as it takes to copy them, unless
+	// the context that still returned ends before.
+	//
+	// The snapshot is as large as its source, shared blocks included, and has no limit. Deleting the source does not harm it.
+	// ErrNotFound if `from` does not exist. ErrNoSpace if the pool is too full.
+	Snapshot(ctx context.Context, from, to string, still func(context.Context) (held context.Context, resume func(), err error)) error
+}
+
 // Owner is the numeric user and group that the database process runs as.
 type Owner struct{ UID, GID int }
 

@@ -27,6 +27,8 @@ func lifecycleTests() []engineTest {
 		{"other installation", testOtherInstallation},
 		{"foreign container in the way", testForeign},
 		{"report on an instance", testReport},
+		{"pause and go on", testPause},
+		{"follow what an instance writes", testFollowLogs},
 	}
 }
 

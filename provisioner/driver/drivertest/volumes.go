@@ -34,9 +34,9 @@ type VolumesUnderTest struct {
 
 // VolumesOp is one operation that another process can be asked for.
 type VolumesOp struct {
-	Name string `json:"name"` // "create", "freeze", "clone" or "delete"
+	Name string `json:"name"` // "create", "freeze", "clone", "snapshot" or "delete"
 	ID   string `json:"id"`
-	From string `json:"from"` // for clone
+	From string `json:"from"` // for clone and snapshot
 	UID  int    `json:"uid"`  // for create
 	GID  int    `json:"gid"`  // for create
 }
@@ -50,6 +50,14 @@ func (op VolumesOp) Do(ctx context.Context, volumes driver.Volumes) error {
 		return volumes.Freeze(ctx, op.ID)
 	case "clone":
 		return volumes.Clone(ctx, op.From, op.ID, 0)
+	case "snapshot":
+		shooter, ok := volumes.(driver.Snapshotter)
+		if !ok {
+			return fmt.Errorf("%T makes no snapshots", volumes)
+		}
+		return shooter.Snapshot(ctx, op.From, op.ID, func(ctx context.Context) (context.Context, func(), error) {
+			return ctx, func() {}, nil
+		})
 	case "delete":
 		return volumes.Delete(ctx, op.ID)
 	}
@@ -61,7 +69,7 @@ func RunVolumes(t *testing.T, newVolumes func(t *testing.T) VolumesUnderTest) {
 	t.Helper()
 	under := newVolumes(t)
 	s := &volumesSuite{VolumesUnderTest: under, Volumes: under.Open(t)}
-	groups := [][]volumesTest{volumesLifecycleTests(), volumesContentTests(), volumesConcurrencyTests(), volumesCrashTests()}
+	groups := [][]volumesTest{volumesLifecycleTests(), volumesContentTests(), volumesConcurrencyTests(), volumesSnapshotTests(), volumesCrashTests()}
 	// A group of its own, so that all of it has ended before newVolumes' clean-ups run.
 	t.Run("volumes", func(t *testing.T) {
 		for _, test := range slices.Concat(groups...) {

@@ -35,7 +35,7 @@ func (s *volumesSuite) crashes(t *testing.T, prepare func() VolumesOp, check fun
 			t.Fatalf("%s in another process, killed at step %d: %v", op.Name, step, err)
 		}
 		check(op, ended)
-		if err := op.Do(t.Context(), s); err != nil {
+		if err := op.Do(t.Context(), s.Volumes); err != nil {
 			t.Fatalf("%s again, after a crash at step %d: %v", op.Name, step, err)
 		}
 		check(op, true)
