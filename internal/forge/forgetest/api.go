@@ -14,7 +14,7 @@ import (
 
 // routes is the part of the API that the server has. The first one that matches serves.
 func (s *Server) routes() []route {
-	return []route{
+	return append(s.lifeRoutes(), []route{
 		{pattern: "GET /user", handle: s.getUser},
 		{pattern: "GET /app", asApp: true, handle: s.getApp},
 		{pattern: "POST /app/installations/{installation}/access_tokens", asApp: true, handle: s.createToken},
@@ -33,7 +33,7 @@ func (s *Server) routes() []route {
 		{pattern: "DELETE /repositories/{id}/issues/comments/{comment}", handle: s.deleteComment},
 		{pattern: "POST /repositories/{id}/statuses/{sha}", handle: s.createStatus},
 		{pattern: "GET /repositories/{id}/commits/{sha}/statuses", handle: s.listStatuses},
-	}
+	}...)
 }
 
 func (s *Server) getRepository(w http.ResponseWriter, r *http.Request, _ caller, repo *Repo) {

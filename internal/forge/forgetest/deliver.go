@@ -40,6 +40,10 @@ type Answer struct {
 
 // Deliver sends a delivery, signed as GitHub signs, and returns the answer.
 func (s *Server) Deliver(ctx context.Context, d Delivery) (Answer, error) {
+	return s.deliver(ctx, d, false)
+}
+
+func (s *Server) deliver(ctx context.Context, d Delivery, again bool) (Answer, error) {
 	if d.Event == "" {
 		d.Event = "pull_request"
 	}
@@ -74,8 +78,10 @@ func (s *Server) Deliver(ctx context.Context, d Delivery) (Answer, error) {
 	began := time.Now()
 	reply, err := client.Do(request)
 	if err != nil {
+		s.logDelivery(d, payload, 0, again)
 		return Answer{ID: d.ID}, fmt.Errorf("deliver: %w", err)
 	}
+	s.logDelivery(d, payload, reply.StatusCode, again)
 	defer func() { _ = reply.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(reply.Body, 1<<20))
 	if err != nil {

@@ -61,6 +61,7 @@ type Server struct {
 	used         int // requests in all
 	notModified  int
 	faults       faults
+	life         life
 }
 
 // faults are what the server does wrong on purpose.
