@@ -43,8 +43,8 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if p.Settled() && p.FollowsBase() {
-			return nil
+		if p.State == mayfly.PreviewQueued && !p.WantDeleted || p.Settled() && p.FollowsBase() {
+			return s.letOthersIn(ctx, p)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
 		defer release()
 	}
 	switch {
-	case p.State == mayfly.PreviewDeleted:
+	case p.State == mayfly.PreviewDeleted, p.State == mayfly.PreviewQueued && !p.WantDeleted:
 		return nil
 	case p.WantDeleted:
 		return s.tearDown(ctx, p)

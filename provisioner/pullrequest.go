@@ -176,19 +176,7 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 		p.ExpiresAt = &expires
 	}
 	s.newPassword(p)
-	err = s.checkSpace(ctx)
-	if err == nil {
-		err = s.Store.CreatePreview(ctx, p, s.limits(project))
-	}
-	switch mayfly.ErrorCode(err) {
-	case mayfly.CodeQuotaExceeded, mayfly.CodePoolFull:
-		status := forge.StatusFor(forge.StatusData{State: forge.StateFailed, Failure: mayfly.FailureOf(err)})
-		if statusErr := s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA, status); statusErr != nil {
-			return statusErr
-		}
-		return &LaterError{After: time.Minute, Reason: err.Error()}
-	}
-	return err
+	return s.add(ctx, p, project.Previews, true)
 }
 
 // follow makes an existing preview follow its pull request. Nothing is written when nothing changed.

@@ -56,6 +56,9 @@ func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Pre
 		stored[volume.ID] = true
 	}
 	for _, p := range previews {
+		if p.State == mayfly.PreviewQueued && !p.WantDeleted {
+			continue // Promote's
+		}
 		if p.Settled() && p.FollowsBase() && (p.State != mayfly.PreviewReady || (running[p.Instance()] && stored[p.Instance()])) {
 			continue
 		}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
-	"github.com/mayflydb/mayfly/internal/store"
 )
 
 // SandboxRequest asks for a sandbox.
@@ -20,6 +19,8 @@ type SandboxRequest struct {
 	TTL       time.Duration
 	Labels    map[string]string
 	CreatedBy string
+	// Queue lets it wait for room, in the state queued, instead of being refused.
+	Queue bool
 }
 
 // CreateSandbox stores a new sandbox and returns without waiting for it to be made. CodeNotFound for an unknown project,
@@ -38,9 +39,6 @@ func (s *Service) CreateSandbox(ctx context.Context, r SandboxRequest) (*mayfly.
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkSpace(ctx); err != nil {
-		return nil, err
-	}
 	expires := s.Clock().Add(or(r.TTL, or(project.Previews.TTL, defaultTTL)))
 	p := &mayfly.Preview{
 		ID: mayfly.NewID("p"), Name: name, Project: project.Name, Kind: mayfly.KindSandbox, TemplateID: template.ID,
@@ -48,7 +46,7 @@ func (s *Service) CreateSandbox(ctx context.Context, r SandboxRequest) (*mayfly.
 		ExpiresAt: &expires, Labels: r.Labels, CreatedBy: r.CreatedBy, Database: template.Database, Owner: template.Owner,
 	}
 	s.newPassword(p)
-	if err := s.Store.CreatePreview(ctx, p, s.limits(project)); err != nil {
+	if err := s.add(ctx, p, project.Previews, r.Queue); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -65,10 +63,6 @@ func (s *Service) project(name string) (mayfly.Project, error) {
 			WithHint("the configuration has: %s", strings.Join(known, ", "))
 	}
 	return project, nil
-}
-
-func (s *Service) limits(project mayfly.Project) store.Limits {
-	return store.Limits{Project: project.Previews.MaxPreviews, Total: s.MaxPreviews}
 }
 
 // minFreeBytes is what must be free in the pool, beyond the pool's own reserve, for another preview to be accepted: the
@@ -226,7 +220,7 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 		return nil, err
 	}
 	if p.State == mayfly.PreviewSuspended || p.WantSuspended {
-		if p, err = s.Wake(ctx, name); err != nil {
+		if p, err = s.wakeForClient(ctx, name); err != nil {
 			return nil, err
 		}
 	}
@@ -268,6 +262,9 @@ func (s *Service) Progress(ctx context.Context, name string) string {
 	p, err := s.Store.PreviewByName(ctx, name)
 	if err != nil {
 		return ""
+	}
+	if p.State == mayfly.PreviewQueued {
+		return s.queuedText(ctx, p)
 	}
 	if p.Failure != nil {
 		return string(p.State) + ": " + p.Failure.Message

@@ -64,6 +64,8 @@ type Options struct {
 	Logger      *slog.Logger
 	// MaxPreviews bounds the live previews of the installation. 0 means unbounded.
 	MaxPreviews int
+	// Quotas bound what previews may use together.
+	Quotas Quotas
 	// ExternalURL is where people reach this service, for links in comments and statuses; "" for no links.
 	ExternalURL string
 	// WatchDisk makes Expire suspend previews that outgrow their disk limit, for pools that do not enforce it themselves.
@@ -98,7 +100,11 @@ func New(opts Options) *Service {
 	if opts.Checkpoint == nil {
 		opts.Checkpoint = func(string) {}
 	}
-	return &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), repositories: map[string]knownRepository{}}
+	s := &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), repositories: map[string]knownRepository{}}
+	if opts.Store != nil {
+		opts.Store.SetLimits(s.limitsOf)
+	}
+	return s
 }
 
 // defaults for what a project's configuration leaves at zero.

@@ -100,7 +100,7 @@ func (s *Store) admitQueued(ctx context.Context, tx pgx.Tx, w waiting) error {
 // room decides, with the lock of all creations held, whether there is room for a new preview after those that wait. It returns nil, or why
 // there is none.
 func (s *Store) room(ctx context.Context, tx pgx.Tx, p *mayfly.Preview, limits Limits) (why error, err error) {
-	if s.limits == nil && limits.unbounded() {
+	if limits.unbounded() { // whatever is bounded elsewhere, this one does not count there
 		var waits bool
 		if err := tx.QueryRow(ctx, `select exists (select from preview where state = 'queued')`).Scan(&waits); err != nil || !waits {
 			return nil, err

@@ -201,7 +201,8 @@ func exceeded(scope QuotaScope, what string, c claim, limit string) error {
 
 // checkChange checks that a change of a preview does not exceed a limit: waking it takes memory, extending it lifetime.
 func (s *Store) checkChange(ctx context.Context, tx pgx.Tx, before, after *mayfly.Preview) error {
-	if s.limits == nil || after.WantDeleted || before.State == mayfly.PreviewQueued {
+	limits := s.limitsOf(after.Project)
+	if limits.unbounded() || after.WantDeleted || before.State == mayfly.PreviewQueued {
 		return nil
 	}
 	c := claim{project: after.Project, person: after.CreatedBy, token: after.CreatedToken}
@@ -221,7 +222,7 @@ func (s *Store) checkChange(ctx context.Context, tx pgx.Tx, before, after *mayfl
 	if err != nil {
 		return err
 	}
-	return u.admit(c, s.limitsOf(after.Project))
+	return u.admit(c, limits)
 }
 
 // ReachedQuota returns which quota an error is about, nil for any other error.
