@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// PullRequestKey names a pull request in a project.
+type PullRequestKey struct {
+	Project      string
+	RepositoryID int64
+	Number       int
+}
+
+// Command is what somebody asked for in a comment, and what became of it.
+type Command struct {
+	CommentID int64     `json:"comment_id"`
+	By        string    `json:"by"`
+	Text      string    `json:"text"`
+	Answer    string    `json:"answer"`
+	Failed    bool      `json:"failed,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// KnownPullRequest is what is known of a pull request besides what the forge says.
+type KnownPullRequest struct {
+	PullRequestKey
+
+	// HeadSHA is the head that was seen last, and HeadSeenAt since when.
+	HeadSHA    string
+	HeadSeenAt time.Time
+	// ApprovedSHA is the commit that somebody with write access approved, "" if none.
+	ApprovedSHA, ApprovedBy string
+	// DismissedSHA is the head for which no preview is made again, "" if none.
+	DismissedSHA string
+	DismissedAt  *time.Time
+	Keep         bool
+	LastCommand  *Command
+}
+
+// KnownPullRequest returns what is known of a pull request, with zero values in it if it was never looked at.
+func (s *Store) KnownPullRequest(ctx context.Context, key PullRequestKey) (*KnownPullRequest, error) {
+	k := &KnownPullRequest{PullRequestKey: key}
+	var seen *time.Time
+	err := s.pool.QueryRow(ctx, `
+		select head_sha, head_seen_at, approved_sha, approved_by, dismissed_sha, dismissed_at, keep, last_command
+		from pull_request where project = $1 and repository_id = $2 and number = $3`, key.Project, key.RepositoryID, key.Number).
+		Scan(&k.HeadSHA, &seen, &k.ApprovedSHA, &k.ApprovedBy, &k.DismissedSHA, &k.DismissedAt, &k.Keep, &k.LastCommand)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, failed(err, "read what is known of %s#%d", key.Project, key.Number)
+	}
+	if seen != nil {
+		k.HeadSeenAt = *seen
+	}
+	return k, nil
+}
+
+// changePullRequest sets columns of a pull request's row, which is made if there is none.
+func (s *Store) changePullRequest(ctx context.Context, key PullRequestKey, set string, args ...any) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `insert into pull_request (project, repository_id, number) values ($1, $2, $3) on conflict do nothing`,
+			key.Project, key.RepositoryID, key.Number)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update pull_request set updated_at = now(), `+set+` where project = $1 and repository_id = $2 and number = $3`,
+			append([]any{key.Project, key.RepositoryID, key.Number}, args...)...)
+		return err
+	})
+	if err != nil {
+		return failed(err, "record what is known of %s#%d", key.Project, key.Number)
+	}
+	return nil
+}
+
+// SeeHead records which head a pull request has, and since when.
+func (s *Store) SeeHead(ctx context.Context, key PullRequestKey, sha string, at time.Time) error {
+	return s.changePullRequest(ctx, key, `head_sha = $4, head_seen_at = $5`, sha, at)
+}
+
+// Approve records that somebody approved a commit of a fork.
+func (s *Store) Approve(ctx context.Context, key PullRequestKey, sha, by string, at time.Time) error {
+	return s.changePullRequest(ctx, key, `approved_sha = $4, approved_by = $5, approved_at = $6`, sha, by, at)
+}
+
+// Dismiss records that no preview is to be made again for a head.
+func (s *Store) Dismiss(ctx context.Context, key PullRequestKey, sha string, at time.Time) error {
+	return s.changePullRequest(ctx, key, `dismissed_sha = $4, dismissed_at = $5`, sha, at)
+}
+
+// Undismiss takes Dismiss back, if it was done before a time.
+func (s *Store) Undismiss(ctx context.Context, key PullRequestKey, before time.Time) error {
+	return s.changePullRequest(ctx, key, `
+		dismissed_sha = case when dismissed_at <= $4 then '' else dismissed_sha end,
+		dismissed_at = case when dismissed_at <= $4 then null else dismissed_at end`, before)
+}
+
+// KeepPullRequest records that a pull request's preview is not removed because its time is up.
+func (s *Store) KeepPullRequest(ctx context.Context, key PullRequestKey) error {
+	return s.changePullRequest(ctx, key, `keep = true`)
+}
+
+// SetLastCommand records the command that was answered last.
+func (s *Store) SetLastCommand(ctx context.Context, key PullRequestKey, c Command) error {
+	encoded, err := json.Marshal(c)
+	if err != nil {
+		return failed(err, "encode a command")
+	}
+	return s.changePullRequest(ctx, key, `last_command = $4`, string(encoded))
+}
+
+// RequestPublish asks for the forge to be told about a preview now.
+func (s *Store) RequestPublish(ctx context.Context, previewID string) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error { return s.jobs.Publish(ctx, tx, previewID, true) })
+	if err != nil {
+		return failed(err, "ask for preview %s to be published", previewID)
+	}
+	return nil
+}
+
+// BeginCommand records that a command is being carried out, with what the one who does it wants to remember. done is true if it
+// was carried out already; began is what was remembered at the first time.
+func (s *Store) BeginCommand(ctx context.Context, repositoryID, commentID int64, remember json.RawMessage) (began json.RawMessage, done bool, err error) {
+	var raw []byte
+	err = s.pool.QueryRow(ctx, `
+		insert into comment_command (repository_id, comment_id, began) values ($1, $2, $3)
+		on conflict (repository_id, comment_id) do update set repository_id = excluded.repository_id
+		returning began, done`, repositoryID, commentID, string(remember)).Scan(&raw, &done)
+	if err != nil {
+		return nil, false, failed(err, "begin the command of comment %d", commentID)
+	}
+	return raw, done, nil
+}
+
+// FinishCommand records that a command was carried out.
+func (s *Store) FinishCommand(ctx context.Context, repositoryID, commentID int64) error {
+	_, err := s.pool.Exec(ctx, `update comment_command set done = true where repository_id = $1 and comment_id = $2`, repositoryID, commentID)
+	if err != nil {
+		return failed(err, "finish the command of comment %d", commentID)
+	}
+	return nil
+}
+
+// PreviewsAt returns the live previews of a repository's pull requests whose head is a commit.
+func (s *Store) PreviewsAt(ctx context.Context, repositoryID int64, sha string) ([]*mayfly.Preview, error) {
+	rows, err := s.pool.Query(ctx, `select `+previewColumns+` from preview where repository_id = $1 and head_sha = $2 and state <> 'deleted'`, repositoryID, sha)
+	if err != nil {
+		return nil, failed(err, "find previews at %.7s", sha)
+	}
+	previews, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*mayfly.Preview, error) { return scanPreview(row) })
+	if err != nil {
+		return nil, failed(err, "find previews at %.7s", sha)
+	}
+	return previews, nil
+}
+
+// PullRequestsAt returns the numbers of the pull requests of a repository that were last seen with a head.
+func (s *Store) PullRequestsAt(ctx context.Context, repositoryID int64, sha string) ([]int, error) {
+	rows, err := s.pool.Query(ctx, `select distinct number from pull_request where repository_id = $1 and head_sha = $2`, repositoryID, sha)
+	if err != nil {
+		return nil, failed(err, "find pull requests at %.7s", sha)
+	}
+	numbers, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		return nil, failed(err, "find pull requests at %.7s", sha)
+	}
+	return numbers, nil
+}
