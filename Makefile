@@ -72,7 +72,7 @@ down: ## Stop them; data stays
 .PHONY: test
 test: ## Run all tests, with the race detector, on a real engine
 	@scripts/ensure-machine.sh --race
-	scripts/build-image.sh $(MAJORS)
+	scripts/build-image.sh $(MAJORS) runner
 	$(GO) test -race -timeout 20m $(GOTEST_ARGS) $(PKGS)
 
 .PHONY: test-short

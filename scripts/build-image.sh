@@ -3,7 +3,8 @@
 #
 #   build-image.sh MAJOR...   a Postgres image per major version (13, 15, 17, 18)
 #   build-image.sh base       the base image of Mayfly's own Dockerfile
-#   build-image.sh --print MAJOR|base
+#   build-image.sh runner     what the tests take for a project's own image: Rails' migrations, Django, Alembic and Knex
+#   build-image.sh --print MAJOR|base|runner
 #                             only say which image would be used; exit 1 if there is none yet
 #
 # The names of the images are printed on standard output, one a line; everything else goes to standard error.
@@ -28,7 +29,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # set_recipe KIND: what goes into an image. Everything assigned here is in the recipe hash.
 set_recipe() {
-	major=''
+	major='' npm=''
 	case $1 in
 	# Debian has pgvector from trixie on.
 	13) suite=bullseye packages='' ;;
@@ -41,7 +42,13 @@ set_recipe() {
 		path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 		return
 		;;
-	*) die "no recipe for '$1': give 13, 15, 17, 18 or base" ;;
+	runner)
+		suite=bookworm official='' local_image=mayfly-test-runner:local npm='knex@3.1.0 pg@8.13.1'
+		packages=alembic,python3-psycopg2,python3-django,ruby-activerecord,ruby-pg,rake,nodejs,ca-certificates
+		path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+		return
+		;;
+	*) die "no recipe for '$1': give 13, 15, 17, 18, base or runner" ;;
 	esac
 	major=$1
 	packages="postgresql-$major,locales,ca-certificates${packages:+,$packages}"
@@ -62,7 +69,7 @@ image_changes() {
 
 recipe_hash() {
 	{
-		printf '%s\n' "$suite" "$packages"
+		printf '%s\n' "$suite" "$packages" ${npm:+"$npm"}
 		image_changes
 		cat "$here/image/finish.sh"
 	} | if have sha256sum; then sha256sum; else shasum -a 256; fi | cut -c1-16
@@ -78,7 +85,7 @@ registry=untried # untried, answers or silent; one silent answer spares the othe
 # the registry has answered, the layers get as long as a slow line needs.
 try_pull() {
 	local image=$1 log pid waited=0 limit=75
-	[ "${MAYFLY_PULL:-1}" != 0 ] && [ "$registry" != silent ] || return 1
+	[ -n "$image" ] && [ "${MAYFLY_PULL:-1}" != 0 ] && [ "$registry" != silent ] || return 1
 	say "pulling $image"
 	log=$(mktemp "$scratch/pull.XXXXXX")
 	docker pull "$image" >"$log" 2>&1 &
@@ -120,10 +127,10 @@ find_namespace() {
 }
 
 need_build_tools() {
-	[ "$(uname -s)" = Linux ] || die "$official can neither be found nor pulled, and building it needs Linux.
+	[ "$(uname -s)" = Linux ] || die "${official:-$local_image} can neither be found nor pulled, and building it needs Linux.
 Check the engine's way to the registry with: docker pull $official"
 	if ! have debootstrap || ! have wget || ! [ -r "$KEYRING" ]; then
-		die "$official can neither be found nor pulled, and the programs to build $local_image are missing. Run:
+		die "${official:-$local_image} can neither be found nor pulled, and the programs to build $local_image are missing. Run:
     sudo apt-get update && sudo apt-get install -y debootstrap debian-archive-keyring wget
 (or make $official available to the engine), and start again."
 	fi
@@ -144,6 +151,21 @@ unpack() {
 	fi
 }
 
+# add_npm ROOT: what comes from npm, below /opt/knex. Debian's npm is large: it is installed only where there is none.
+add_npm() {
+	if ! have npm; then
+		if is_root && is_debian_like; then
+			say "installing: npm"
+			apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >&2
+		else
+			die "npm is missing, and $local_image has packages of it. Run:
+    sudo apt-get update && sudo apt-get install -y npm"
+		fi
+	fi
+	# shellcheck disable=SC2086 # a list of packages
+	npm install --prefix "$1/opt/knex" --omit=dev --ignore-scripts --no-audit --no-fund --no-package-lock $npm >&2
+}
+
 build() {
 	local root cache container changes line stage
 	need_build_tools
@@ -161,6 +183,7 @@ build() {
 	say "building $local_image from Debian $suite (downloads are kept in $cache)"
 	root=$(mktemp -d "$scratch/root.XXXXXX")
 	unpack "$root" "$cache"
+	if [ -n "$npm" ]; then add_npm "$root"; fi
 	mkdir "$root/debootstrap/mayfly"
 	cp "$here/image/finish.sh" "$root/debootstrap/mayfly/finish.sh"
 	chmod 755 "$root" "$root/debootstrap/mayfly/finish.sh"
@@ -201,12 +224,12 @@ main() {
 		print=true
 		shift
 	fi
-	[ $# -gt 0 ] || die "usage: build-image.sh [--print] MAJOR...|base"
+	[ $# -gt 0 ] || die "usage: build-image.sh [--print] MAJOR...|base|runner"
 	engine_answers || die "no Docker engine answers (scripts/ensure-machine.sh says what to do)"
 
 	for kind in "$@"; do
 		set_recipe "$kind"
-		if image_present "$official"; then
+		if [ -n "$official" ] && image_present "$official"; then
 			echo "$official"
 		elif $print; then
 			image_present "$local_image" || exit 1
