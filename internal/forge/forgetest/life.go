@@ -12,12 +12,10 @@ import (
 	"time"
 )
 
-// life is what the server knows of people, reactions and deliveries. It is guarded by the server's lock.
+// life is what the server knows of deliveries. It is guarded by the server's lock.
 type life struct {
-	permissions map[string]string             // by lower-case login
-	reactions   map[int64]map[string][]string // by comment: content to logins
-	log         []*loggedDelivery             // oldest first
-	hooks       map[int64]string              // by repository: where its webhook sends
+	log   []*loggedDelivery // oldest first
+	hooks map[int64]string  // by repository: where its webhook sends
 }
 
 // loggedDelivery is one attempt, and what a further one needs.
@@ -30,11 +28,9 @@ type loggedDelivery struct {
 	Delivery
 }
 
-// lifeRoutes is the part of the API that commands and the log of deliveries need.
+// lifeRoutes is the part of the API that policies and the log of deliveries need.
 func (s *Server) lifeRoutes() []route {
 	return []route{
-		{pattern: "GET /repositories/{id}/collaborators/{login}/permission", handle: s.getPermission},
-		{pattern: "POST /repositories/{id}/issues/comments/{comment}/reactions", handle: s.createReaction},
 		{pattern: "GET /repositories/{id}/pulls/{number}/files", handle: s.listFiles},
 		{pattern: "GET /app/hook/deliveries", asApp: true, handle: s.listDeliveries},
 		{pattern: "POST /app/hook/deliveries/{delivery}/attempts", asApp: true, handle: s.redeliver},
@@ -42,16 +38,6 @@ func (s *Server) lifeRoutes() []route {
 		{pattern: "GET /repositories/{id}/hooks/{hook}/deliveries", handle: s.listDeliveries},
 		{pattern: "POST /repositories/{id}/hooks/{hook}/deliveries/{delivery}/attempts", handle: s.redeliver},
 	}
-}
-
-// SetPermission says what somebody may do in all repositories: "admin", "write", "read" or "none". Everybody else may read.
-func (s *Server) SetPermission(login, permission string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.life.permissions == nil {
-		s.life.permissions = map[string]string{}
-	}
-	s.life.permissions[strings.ToLower(login)] = permission
 }
 
 // SetHook gives a repository a webhook that sends to an address; its log can be read by whoever may read the repository.
@@ -62,74 +48,6 @@ func (r *Repo) SetHook(address string) {
 		r.server.life.hooks = map[int64]string{}
 	}
 	r.server.life.hooks[r.id] = address
-}
-
-// Reactions returns what a comment was given, in alphabetical order.
-func (s *Server) Reactions(comment int64) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []string
-	for content := range s.life.reactions[comment] {
-		all = append(all, content)
-	}
-	slices.Sort(all)
-	return all
-}
-
-func (s *Server) getPermission(w http.ResponseWriter, r *http.Request, _ caller, _ *Repo) {
-	login := r.PathValue("login")
-	s.mu.Lock()
-	permission := s.life.permissions[strings.ToLower(login)]
-	s.mu.Unlock()
-	if permission == "" {
-		permission = "read"
-	}
-	user := account(login, "User")
-	user["permissions"] = object{
-		"admin": permission == "admin", "maintain": permission == "admin", "push": permission == "admin" || permission == "write",
-		"triage": permission == "admin" || permission == "write", "pull": permission != "none",
-	}
-	user["role_name"] = permission
-	answer(w, http.StatusOK, object{"permission": permission, "role_name": permission, "user": user})
-}
-
-func (s *Server) createReaction(w http.ResponseWriter, r *http.Request, who caller, repo *Repo) {
-	var body struct {
-		Content string `json:"content"`
-	}
-	if json.NewDecoder(r.Body).Decode(&body) != nil {
-		fail(w, http.StatusBadRequest, "Problems parsing JSON")
-		return
-	}
-	if !slices.Contains([]string{"+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes"}, body.Content) {
-		fail(w, http.StatusUnprocessableEntity, "Validation Failed")
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.comment(w, r, repo)
-	if c == nil {
-		return
-	}
-	if s.life.reactions == nil {
-		s.life.reactions = map[int64]map[string][]string{}
-	}
-	if s.life.reactions[c.ID] == nil {
-		s.life.reactions[c.ID] = map[string][]string{}
-	}
-	status := http.StatusCreated
-	if slices.Contains(s.life.reactions[c.ID][body.Content], who.login) {
-		status = http.StatusOK
-	} else {
-		s.life.reactions[c.ID][body.Content] = append(s.life.reactions[c.ID][body.Content], who.login)
-	}
-	kind := "User"
-	if who.bot {
-		kind = "Bot"
-	}
-	answer(w, status, object{
-		"id": s.nextID(), "node_id": "RE_1", "user": account(who.login, kind), "content": body.Content, "created_at": stamp(s.now()),
-	})
 }
 
 func (s *Server) listFiles(w http.ResponseWriter, r *http.Request, _ caller, repo *Repo) {
