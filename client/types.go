@@ -13,11 +13,13 @@ type Preview struct {
 	Name    string `json:"name"`
 	Project string `json:"project"`
 	Kind    string `json:"kind" jsonschema:"enum=pull_request,enum=sandbox"`
-	// State is pending, creating, migrating, ready, suspended, failed, deleting or deleted.
-	State string `json:"state" jsonschema:"enum=pending,enum=creating,enum=migrating,enum=ready,enum=suspended,enum=failed,enum=deleting,enum=deleted"`
+	// State is queued, pending, creating, migrating, ready, suspended, failed, deleting or deleted.
+	State string `json:"state" jsonschema:"enum=queued,enum=pending,enum=creating,enum=migrating,enum=ready,enum=suspended,enum=failed,enum=deleting,enum=deleted"`
 	// Settled is true when the preview is what it should be, or has failed for good: nothing more will happen by itself.
-	Settled     bool         `json:"settled"`
-	Failure     *Failure     `json:"failure,omitempty"`
+	Settled bool     `json:"settled"`
+	Failure *Failure `json:"failure,omitempty"`
+	// Queue is where it stands while it waits for room, in the state queued.
+	Queue       *Queue       `json:"queue,omitempty"`
 	PullRequest *PullRequest `json:"pull_request,omitempty"`
 	Template    *TemplateRef `json:"template,omitempty"`
 	// Origin is there if its data came from another preview or a snapshot rather than straight from the template.
@@ -38,6 +40,16 @@ type Preview struct {
 
 	// ETag is the version that was read, for IfMatch; "" in lists.
 	ETag string `json:"-"`
+}
+
+// Queue is a place in the queue of previews that wait for room.
+type Queue struct {
+	// Position is 1 for the preview whose turn is next, of Length that wait.
+	Position int       `json:"position"`
+	Length   int       `json:"length"`
+	Since    time.Time `json:"since"`
+	// Reason is the limit that was reached when it was asked for.
+	Reason string `json:"reason"`
 }
 
 // Origin is where the data of a preview came from.
@@ -117,6 +129,9 @@ type CreatePreview struct {
 	Snapshot string `json:"snapshot,omitempty"`
 	// Size is one of the server's size classes that the project allows; left out for the project's own limits.
 	Size string `json:"size,omitempty"`
+	// Queue false has it refused, with the code quota_exceeded or pool_full, if there is no room for it now. Left out, it waits for room in
+	// the state queued.
+	Queue *bool `json:"queue,omitempty"`
 }
 
 // ChangePreview changes a preview. Fields that are left out stay as they are.

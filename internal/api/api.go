@@ -58,6 +58,8 @@ type Options struct {
 	Store     *store.Store
 	Watcher   *store.Watcher
 	Tokens    *auth.Tokens
+	// Exchange gives CI jobs a token for one of theirs; nil if nobody's are taken.
+	Exchange *auth.Exchange
 	// Projects returns the names of the projects that exist.
 	Projects func() []string
 	// GatewayHost and GatewayPort are where clients reach the gateway.

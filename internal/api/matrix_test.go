@@ -84,6 +84,10 @@ func attempts() map[string]attempt {
 			return "/projects/" + project + "/templates/" + b.template(project).ID + "/report", ""
 		}},
 		"streamTemplate": ofTemplate("/events"),
+		"listAudit":      fixed(http.StatusForbidden, "/audit?project=@", ""),
+		"getSelf":        fixed(0, "/auth/self", ""),
+		"listTokens":     fixed(0, "/tokens", ""),
+		"createToken":    fixed(0, "/tokens", `{"roles":{"@":"viewer"},"ttl":"1h"}`),
 		"revokeToken":    fixed(0, "/tokens/0123456789abcdef0123456789abcdef/revoke", ""),
 	}
 }

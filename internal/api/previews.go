@@ -84,6 +84,13 @@ func (a *API) listPreviews(c echo.Context) error {
 	for _, p := range previews {
 		list.Items = append(list.Items, a.previewJSON(p, nil))
 	}
+	queued := make([]*client.Preview, len(list.Items))
+	for i := range list.Items {
+		queued[i] = &list.Items[i]
+	}
+	if err := a.addQueue(c.Request().Context(), queued...); err != nil {
+		return err
+	}
 	return c.JSON(http.StatusOK, list)
 }
 
@@ -92,7 +99,7 @@ func kinds() []string { return []string{string(mayfly.KindPullRequest), string(m
 
 func states() []string {
 	return []string{
-		string(mayfly.PreviewPending), string(mayfly.PreviewCreating), string(mayfly.PreviewMigrating), string(mayfly.PreviewReady),
+		string(mayfly.PreviewQueued), string(mayfly.PreviewPending), string(mayfly.PreviewCreating), string(mayfly.PreviewMigrating), string(mayfly.PreviewReady),
 		string(mayfly.PreviewSuspended), string(mayfly.PreviewFailed), string(mayfly.PreviewDeleting), string(mayfly.PreviewDeleted),
 	}
 }
@@ -162,7 +169,7 @@ func readCreate(c echo.Context) (provisioner.SandboxRequest, error) {
 		return r, err
 	}
 	ttl, err := readTTL(body.TTL)
-	r = provisioner.SandboxRequest{Project: body.Project, Name: body.Name, TTL: ttl, Labels: body.Labels, CreatedBy: bearer(c).Subject}
+	r = provisioner.SandboxRequest{Project: body.Project, Name: body.Name, TTL: ttl, Labels: body.Labels, CreatedBy: bearer(c).Subject, Queue: body.Queue == nil || *body.Queue}
 	return r, err
 }
 
@@ -292,6 +299,9 @@ func (a *API) previewCredentials(c echo.Context) error {
 		Host: net.JoinHostPort(a.GatewayHost, strconv.Itoa(a.GatewayPort)), Path: "/" + credentials.Database,
 		RawQuery: "sslmode=" + url.QueryEscape(a.SSLMode),
 	}
+	if err := a.auditCredentials(c, p, credentials.User); err != nil {
+		return err // nothing is shown that is not on record
+	}
 	token := bearer(c)
 	a.Logger.InfoContext(c.Request().Context(), "credentials handed out", "preview", p.Name, "subject", token.Subject, "token", token.ID)
 	return c.JSON(http.StatusOK, client.Credentials{
@@ -331,7 +341,11 @@ func (a *API) answerBefore(ctx context.Context, c echo.Context, code int, p *may
 	if err != nil {
 		return err
 	}
-	return c.JSON(code, a.previewJSON(p, steps))
+	out := a.previewJSON(p, steps)
+	if err := a.addQueue(context.WithoutCancel(ctx), &out); err != nil {
+		return err
+	}
+	return c.JSON(code, out)
 }
 
 func (a *API) previewJSON(p *mayfly.Preview, steps []mayfly.Step) client.Preview {

@@ -82,6 +82,11 @@ func (a *API) routes() []route {
 			scope: auth.ScopePreviewsRead, gives: &client.Preview{}, status: http.StatusOK, events: true, handle: a.previewEvents,
 		},
 		{
+			method: http.MethodPost, path: "/auth/exchange", id: "exchangeToken",
+			summary: "Exchange a CI job's OpenID Connect token for one that can read the preview of its pull request",
+			public:  true, takes: &client.ExchangeToken{}, gives: &client.ExchangedToken{}, status: http.StatusOK, handle: a.exchangeToken,
+		},
+		{
 			method: http.MethodGet, path: "/projects", id: "listProjects", summary: "List the projects that the token may see",
 			scope: auth.ScopePreviewsRead, gives: &client.ProjectList{}, status: http.StatusOK, handle: a.listProjects,
 		},
@@ -133,6 +138,22 @@ func (a *API) routes() []route {
 		{
 			method: http.MethodGet, path: "/templates/:id/events", id: "streamTemplate", summary: "Follow a template's build",
 			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, events: true, handle: a.templateEvents,
+		},
+		{
+			method: http.MethodGet, path: "/audit", id: "listAudit", summary: "What was done, by whom, from where and with which token; newest first",
+			scope: auth.ScopeAuditRead, query: auditFilters(), gives: &client.AuditList{}, status: http.StatusOK, handle: a.listAudit,
+		},
+		{
+			method: http.MethodGet, path: "/auth/self", id: "getSelf", summary: "Who the token belongs to, and what it allows",
+			scope: auth.ScopePreviewsRead, gives: &client.Self{}, status: http.StatusOK, handle: a.self,
+		},
+		{
+			method: http.MethodGet, path: "/tokens", id: "listTokens", summary: "List the access tokens that were used or made here and have not expired",
+			scope: auth.ScopeAdmin, gives: &client.TokenList{}, status: http.StatusOK, handle: a.listTokens,
+		},
+		{
+			method: http.MethodPost, path: "/tokens", id: "createToken", summary: "Make an access token, which is shown this once",
+			scope: auth.ScopeAdmin, takes: &client.CreateToken{}, gives: &client.CreatedToken{}, status: http.StatusCreated, handle: a.createToken,
 		},
 		{
 			method: http.MethodPost, path: "/tokens/:id/revoke", id: "revokeToken", summary: "Make an access token invalid before it expires",

@@ -141,7 +141,11 @@ func (a *API) previewEvents(c echo.Context) error {
 			return nil, false, err
 		}
 		steps, err := a.Store.Steps(ctx, p.ID)
-		return a.previewJSON(now, steps), now.State == mayfly.PreviewDeleted, err
+		if err != nil {
+			return nil, false, err
+		}
+		out := a.previewJSON(now, steps)
+		return out, now.State == mayfly.PreviewDeleted, a.addQueue(ctx, &out)
 	})
 }
 

@@ -56,6 +56,11 @@ func (s *Store) promote(ctx context.Context, tx pgx.Tx, u *usage, full error) (p
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	defer func() {
+		if err == nil && len(promoted) > 0 { // the others have moved up
+			_, err = tx.Exec(ctx, `select pg_notify('mayfly', id) from preview where state = 'queued'`)
+		}
+	}()
 	turns := map[string]int{}
 	for project, n := range u.byProject {
 		turns[project] = n
