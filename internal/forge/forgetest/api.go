@@ -33,6 +33,16 @@ func (s *Server) routes() []route {
 		{pattern: "DELETE /repositories/{id}/issues/comments/{comment}", handle: s.deleteComment},
 		{pattern: "POST /repositories/{id}/statuses/{sha}", handle: s.createStatus},
 		{pattern: "GET /repositories/{id}/commits/{sha}/statuses", handle: s.listStatuses},
+		{pattern: "POST /graphql", handle: s.graphQL},
+		{pattern: "GET /app/installations", asApp: true, handle: s.listInstallations},
+		{pattern: "GET /repositories/{id}/contents/{path...}", handle: s.getContents},
+		{pattern: "GET /repositories/{id}/collaborators/{login}/permission", handle: s.getPermission},
+		{pattern: "POST /repositories/{id}/issues/comments/{comment}/reactions", handle: s.createReaction},
+		{pattern: "POST /repositories/{id}/check-runs", handle: s.createCheckRun},
+		{pattern: "PATCH /repositories/{id}/check-runs/{check}", handle: s.updateCheckRun},
+		{pattern: "GET /repositories/{id}/deployments", handle: s.listDeployments},
+		{pattern: "POST /repositories/{id}/deployments", handle: s.createDeployment},
+		{pattern: "POST /repositories/{id}/deployments/{deployment}/statuses", handle: s.createDeploymentStatus},
 	}...)
 }
 

@@ -62,15 +62,17 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, _ caller, _
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for owner, installation := range s.owners {
-		if err == nil && installation == id {
+		if err == nil && installation == id && !s.removed[id] {
+			if s.suspended[id] {
+				fail(w, http.StatusForbidden, "This installation has been suspended")
+				return
+			}
 			// Longer than a token was for years: clients must not assume a length.
 			token, expires := "ghs_"+rand.Text()+rand.Text()+rand.Text(), s.now().Add(time.Hour)
 			s.tokens[token] = installationGrant{owner: owner, expires: expires}
 			answer(w, http.StatusCreated, object{
 				"token": token, "expires_at": expires.UTC().Format(time.RFC3339), "repository_selection": "all",
-				"permissions": object{
-					"contents": "read", "issues": "write", "metadata": "read", "pull_requests": "write", "statuses": "write",
-				},
+				"permissions": s.granted(),
 			})
 			return
 		}
@@ -81,15 +83,20 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, _ caller, _
 func (s *Server) getInstallation(w http.ResponseWriter, _ *http.Request, _ caller, repo *Repo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answer(w, http.StatusOK, object{
-		"id": s.installation(repo.owner), "app_id": s.options.AppID, "app_slug": s.options.AppSlug,
-		"account": account(repo.owner, "Organization"), "repository_selection": "all", "target_type": "Organization",
-		"events": []string{"pull_request"}, "suspended_at": nil,
-	})
+	if s.removed[s.installation(repo.owner)] {
+		fail(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	answer(w, http.StatusOK, s.installationJSON(repo.owner))
 }
 
 func (s *Server) getApp(w http.ResponseWriter, _ *http.Request, _ caller, _ *Repo) {
-	answer(w, http.StatusOK, object{"id": s.options.AppID, "slug": s.options.AppSlug, "name": s.options.AppSlug})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer(w, http.StatusOK, object{
+		"id": s.options.AppID, "slug": s.options.AppSlug, "name": s.options.AppSlug, "permissions": s.granted(), "events": []string{"pull_request"},
+		"owner": account("acme", "Organization"), "external_url": "https://mayfly.example.com", "html_url": "https://github.com/apps/" + s.options.AppSlug,
+	})
 }
 
 func (s *Server) getUser(w http.ResponseWriter, _ *http.Request, who caller, _ *Repo) {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -24,6 +25,14 @@ type Delivery struct {
 	PR     *PR    // required for pull_request
 	// Repo is the repository of an event without a pull request.
 	Repo *Repo
+	// Comment makes it an issue_comment on PR; CheckRun a check_run, of which Requested is the button, if any.
+	Comment   *Comment
+	CheckRun  *CheckRun
+	Requested string
+	// Ref is the branch of a push ("main" if ""), Before and After its commits; those of a merge group are Before and After too.
+	Ref, Before, After string
+	// Extra is merged into the payload: "changes", "label" and what else an action carries.
+	Extra map[string]any
 	// Payload replaces the payload made from the above.
 	Payload []byte
 	// HTTP sends it. nil means a client of its own.
@@ -109,6 +118,21 @@ func (s *Server) Payload(ctx context.Context, d Delivery) ([]byte, error) {
 	if d.Action != "" {
 		o["action"] = d.Action
 	}
+	d.describe(o, repo)
+	maps.Copy(o, d.Extra)
+	payload, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("make a payload: %w", err)
+	}
+	return payload, nil
+}
+
+// describe adds what the event is about. The caller holds the lock.
+func (d *Delivery) describe(o object, repo *Repo) {
+	branch := d.Ref
+	if branch == "" {
+		branch = "main"
+	}
 	switch {
 	case d.Event == "ping":
 		o["zen"], o["hook_id"] = "Keep it logically awesome.", 1
@@ -116,17 +140,32 @@ func (s *Server) Payload(ctx context.Context, d Delivery) ([]byte, error) {
 			"type": "Repository", "id": 1, "name": "web", "active": true, "events": []string{"pull_request"},
 			"config": object{"content_type": "json", "insecure_ssl": "0", "url": d.URL},
 		}
+	case d.Event == "push":
+		o["ref"], o["before"], o["after"], o["forced"], o["deleted"], o["created"] = "refs/heads/"+branch, d.Before, d.After, false, false, false
+		o["commits"], o["head_commit"], o["pusher"] = []object{}, object{"id": d.After}, object{"name": "dev"}
+	case d.Event == "merge_group":
+		o["merge_group"] = object{
+			"head_sha": d.After, "head_ref": "refs/heads/gh-readonly-queue/" + branch + "/pr-1-" + d.Before, "base_sha": d.Before, "base_ref": "refs/heads/" + branch,
+			"head_commit": object{"id": d.After},
+		}
+	case d.CheckRun != nil:
+		o["check_run"] = d.CheckRun.json(repo.server, repo)
+		if d.Requested != "" {
+			o["requested_action"] = object{"identifier": d.Requested}
+		}
+	case d.Comment != nil && d.PR != nil:
+		o["comment"], o["sender"] = d.Comment.json(repo), account(d.Comment.Author, "User")
+		issue := d.PR.json(false)
+		o["issue"] = object{
+			"number": d.PR.number, "title": d.PR.title, "state": issue["state"], "user": issue["user"], "labels": issue["labels"],
+			"pull_request": object{"url": issue["url"], "html_url": issue["html_url"]},
+		}
 	case d.PR != nil:
 		o["number"], o["pull_request"], o["sender"] = d.PR.number, d.PR.json(true), account(d.PR.author, "User")
 		if d.Action == "synchronize" {
 			o["before"], o["after"] = d.PR.baseSHA, d.PR.headSHA
 		}
 	}
-	payload, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("make a payload: %w", err)
-	}
-	return payload, nil
 }
 
 // newGUID returns an id like those of GitHub's deliveries.

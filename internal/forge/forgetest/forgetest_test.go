@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -86,9 +85,7 @@ func strict(t *testing.T, what string, text []byte, v any) {
 	}
 }
 
-// withoutTreeAddress drops the address of a tree itself, which GitHub sends and go-github has no field for.
-var withoutTreeAddress = regexp.MustCompile(`,"url":"[^"]*/git/trees/[0-9a-f]{40}"`)
-
+// Every answer is compared with GitHub's description; what differs is an error of Close.
 func TestShapes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -116,17 +113,41 @@ func TestShapes(t *testing.T) {
 			t.Errorf("%s %s: status %d: %s", tt.method, tt.path, status, text)
 			continue
 		}
-		strict(t, tt.path, withoutTreeAddress.ReplaceAll(text, nil), tt.into)
+		if err := json.Unmarshal(text, tt.into); err != nil {
+			t.Errorf("%s: %v in %s", tt.path, err, text)
+		}
 	}
 	for _, e := range tree.Entries {
 		if e.GetType() == "blob" {
-			_, text := b.request(t, token, http.MethodGet, "/repos/acme/shop/git/blobs/"+e.GetSHA(), "")
-			strict(t, "blob", text, new(github.Blob))
+			if status, text := b.request(t, token, http.MethodGet, "/repos/acme/shop/git/blobs/"+e.GetSHA(), ""); status != 200 {
+				t.Errorf("blob: status %d: %s", status, text)
+			}
 		}
 	}
 	path := fmt.Sprintf("/repositories/%d/issues/comments/%d", b.repo.ID(), comment)
 	if status, _ := b.request(t, token, http.MethodDelete, path, ""); status != 204 {
 		t.Errorf("delete a comment: status %d", status)
+	}
+}
+
+func TestCallsThatGitHubDoesNotHaveAreFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	head := b.pr.HeadSHA(t.Context())
+	for _, tt := range []struct{ method, path, body string }{
+		{"GET", "/repos/acme/shop/nothing", ""},
+		{"GET", "/repos/acme/shop/pulls?sorted=yes", ""},
+		{"GET", "/repos/acme/shop/pulls?state=opened", ""},
+		{"POST", "/repos/acme/shop/issues/1/comments", `{"text":"x"}`},
+		{"POST", "/repos/acme/shop/statuses/" + head, `{"state":"fine"}`},
+		{"POST", "/repos/acme/shop/statuses/" + head, `{"state":"success","colour":"red"}`},
+		{"POST", "/graphql", `{"query":"{ node(id: \"R_1\") { name } }"}`},
+	} {
+		b.request(t, token, tt.method, tt.path, tt.body)
+		if found := b.server.Violations(); len(found) == 0 {
+			t.Errorf("%s %s %s: found %q", tt.method, tt.path, tt.body, found)
+		}
+		b.server.Expect()
 	}
 }
 

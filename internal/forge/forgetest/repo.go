@@ -24,6 +24,11 @@ type Repo struct {
 	pulls    map[int]*PR
 	comments map[int64]*Comment
 	statuses map[string][]Status
+
+	checks      map[int64]*CheckRun
+	deployments map[int64]*Deployment
+	roles       map[string]string    // of people, by lower-case login
+	reactions   map[int64][]Reaction // to comments
 }
 
 // Comment is a comment on a pull request.
@@ -95,7 +100,9 @@ func (r *Repo) Hide(hidden bool) {
 func (r *Repo) visible(who caller) bool {
 	r.server.mu.Lock()
 	defer r.server.mu.Unlock()
-	return !r.hidden && (who.owner == "" || strings.EqualFold(who.owner, r.owner))
+	id := r.server.owners[strings.ToLower(r.owner)]
+	gone := who.bot && !who.app && (r.server.removed[id] || r.server.suspended[id])
+	return !r.hidden && !gone && (who.owner == "" || strings.EqualFold(who.owner, r.owner))
 }
 
 // Change is what a commit does.

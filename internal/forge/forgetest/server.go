@@ -38,6 +38,8 @@ type Options struct {
 	AppSlug string
 	// TruncateTrees makes recursive listings with more entries than this truncated. 0 means 100,000, as GitHub does.
 	TruncateTrees int
+	// Unchecked leaves out the comparison of each call with GitHub's published description, which takes time: for measurements.
+	Unchecked bool
 }
 
 // Server is a fake GitHub. It is safe for concurrent use.
@@ -61,6 +63,10 @@ type Server struct {
 	used         int // requests in all
 	notModified  int
 	faults       faults
+	violations   []string
+	permissions  map[string]string // that the App lacks or has otherwise than by default
+	suspended    map[int64]bool    // installations
+	removed      map[int64]bool    // installations
 	life         life
 }
 
@@ -72,6 +78,8 @@ type faults struct {
 	limited   time.Time
 	retry     time.Duration // of the secondary limit
 	secondary bool
+	down      bool
+	denied    map[string]bool // routes
 }
 
 type installationGrant struct {
@@ -84,7 +92,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		options: o, now: o.Now, log: o.Logger, dir: o.Dir, served: make(chan struct{}),
 		lastID: 1000, repositories: map[int64]*Repo{}, byName: map[string]int64{}, owners: map[string]int64{},
-		tokens: map[string]installationGrant{}, calls: map[string]int{},
+		tokens: map[string]installationGrant{}, calls: map[string]int{}, permissions: map[string]string{},
+		suspended: map[int64]bool{}, removed: map[int64]bool{},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -129,10 +138,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 // URL is the address of the API, as forge.Options takes it.
 func (s *Server) URL() string { return s.url }
 
-// Close stops the server, and removes its directory if it made it.
+// Close stops the server, and removes its directory if it made it. It is an error if a call was not what GitHub publishes.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.served
+	err = errors.Join(err, s.violationError())
 	if s.ownDir {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}
@@ -177,6 +187,23 @@ func (s *Server) FailNext(n, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.failNext, s.faults.status = n, status
+}
+
+// Down makes the server hang up on everybody, or ends that.
+func (s *Server) Down(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.down = down
+}
+
+// Deny makes the server refuse a route, by its name in Calls, as GitHub does when a permission is missing; or ends that.
+func (s *Server) Deny(route string, deny bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.faults.denied == nil {
+		s.faults.denied = map[string]bool{}
+	}
+	s.faults.denied[route] = deny
 }
 
 // RateLimit refuses all requests until then, as GitHub does when the hourly limit is used up. The zero time ends it.
@@ -224,6 +251,7 @@ func (s *Server) CreateRepository(ctx context.Context, fullName string) (*Repo, 
 	r := &Repo{
 		server: s, git: git, id: id, owner: owner, name: name, created: s.now(),
 		pulls: map[int]*PR{}, comments: map[int64]*Comment{}, statuses: map[string][]Status{},
+		checks: map[int64]*CheckRun{}, deployments: map[int64]*Deployment{}, roles: map[string]string{}, reactions: map[int64][]Reaction{},
 	}
 	if _, err := r.git.commit(ctx, "refs/heads/main", "", edit{write: map[string]string{"README.md": "# " + name + "\n"}}, "First commit"); err != nil {
 		return nil, err
@@ -263,9 +291,12 @@ func (s *Server) handler() http.Handler {
 		}
 		for _, candidate := range routes {
 			if candidate.match(r, segments) {
-				s.serve(w, r, candidate)
+				s.serve(w, r, candidate, strings.Join(segments, "/"))
 				return
 			}
+		}
+		if !s.options.Unchecked {
+			s.violated(r, "request", errors.New("the fake has no such operation"))
 		}
 		fail(w, http.StatusNotFound, "Not Found")
 	})
@@ -282,6 +313,9 @@ type route struct {
 func (rt route) match(r *http.Request, segments []string) bool {
 	method, path, _ := strings.Cut(rt.pattern, " ")
 	want := strings.Split(strings.Trim(path, "/"), "/")
+	if last := want[len(want)-1]; strings.HasSuffix(last, "...}") && len(segments) > len(want) { // the path of a file
+		segments = append(segments[:len(want)-1:len(want)-1], strings.Join(segments[len(want)-1:], "/"))
+	}
 	if method != r.Method || len(want) != len(segments) {
 		return false
 	}
@@ -292,7 +326,7 @@ func (rt route) match(r *http.Request, segments []string) bool {
 	}
 	for i, w := range want {
 		if name, ok := strings.CutPrefix(w, "{"); ok {
-			r.SetPathValue(strings.TrimSuffix(name, "}"), segments[i])
+			r.SetPathValue(strings.TrimSuffix(strings.TrimSuffix(name, "}"), "..."), segments[i])
 		}
 	}
 	return true
@@ -307,7 +341,7 @@ type caller struct {
 }
 
 // serve does what all operations have in common: faults, credentials, rate-limit headers, the repository.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, path string) {
 	s.mu.Lock()
 	s.calls[rt.pattern]++
 	s.used++
@@ -321,7 +355,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 		}
 	}
 	s.rateHeaders(w, remaining, s.now().Add(time.Hour))
-	if s.injected(w) {
+	if s.injected(w, rt) {
 		return
 	}
 	who, ok := s.authenticate(r)
@@ -335,7 +369,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 			return
 		}
 	}
-	rt.handle(w, r, who, repo)
+	s.checked(w, r, path, repo, func(w http.ResponseWriter, r *http.Request) { rt.handle(w, r, who, repo) })
 }
 
 func (s *Server) rateHeaders(w http.ResponseWriter, remaining int, reset time.Time) {
@@ -349,10 +383,14 @@ func (s *Server) rateHeaders(w http.ResponseWriter, remaining int, reset time.Ti
 }
 
 // injected answers instead of the operation if a fault says so.
-func (s *Server) injected(w http.ResponseWriter) bool {
+func (s *Server) injected(w http.ResponseWriter, rt route) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch f := &s.faults; {
+	case f.down:
+		panic(http.ErrAbortHandler) // the connection ends without an answer
+	case f.denied[rt.pattern]:
+		fail(w, http.StatusForbidden, "Resource not accessible by integration")
 	case f.failNext > 0:
 		f.failNext--
 		fail(w, f.status, http.StatusText(f.status))

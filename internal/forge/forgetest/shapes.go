@@ -75,7 +75,7 @@ func (p *PR) json(whole bool) object {
 	}
 	labels := []object{}
 	for i, label := range p.labels {
-		labels = append(labels, object{"id": i + 1, "name": label, "color": "ededed", "default": false, "description": nil})
+		labels = append(labels, object{"id": i + 1, "name": label, "color": "ededed", "default": false, "description": ""})
 	}
 	o := object{
 		"id": r.id*1000 + int64(p.number), "number": p.number, "state": state, "locked": false, "title": p.title, "body": p.body,
