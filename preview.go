@@ -90,6 +90,18 @@ type Preview struct {
 	WantSuspended bool
 	WantDeleted   bool
 	ExpiresAt     *time.Time
+	// ProtectedUntil is until when nobody and nothing removes it or its data; ProtectedBy and ProtectedReason say who wants that and why.
+	ProtectedUntil               *time.Time
+	ProtectedBy, ProtectedReason string
+	// SizeClass is the size class it is made with, "" for the project's limits.
+	SizeClass string
+	// SnapshotID is what its next generation is cloned from, "" for its template. ParentID is the preview that it was branched from.
+	SnapshotID string
+	ParentID   string
+	// ParentName is the name of that one while it lives. The store fills it in.
+	ParentName string
+	// PasswordVersion is raised by a new password that does not come with a new generation.
+	PasswordVersion int64
 	// Keep means that it is not removed when its time is up.
 	Keep bool
 	// SchemaOnly means that it is a clone without rows, for a stranger's pull request. It is set before the first clone.
@@ -103,6 +115,10 @@ type Preview struct {
 	ObservedGeneration int64
 	ObservedSHA        string // head SHA whose migrations are applied; "" if none
 	Failure            *Failure
+	// ObservedPassword is the PasswordVersion that its Postgres has.
+	ObservedPassword int64
+	// Revision is raised by the store with every change of what people decide by; its use and its timeline are none.
+	Revision int64
 	// ObservedBaseRef and ObservedBaseSHA are the base that the pending migrations and the report were computed with.
 	ObservedBaseRef string
 	ObservedBaseSHA string
@@ -140,6 +156,11 @@ func (p *Preview) Clone() *Preview {
 	return &c
 }
 
+// Protected reports whether nobody and nothing may remove the preview or its data at that time.
+func (p *Preview) Protected(at time.Time) bool {
+	return p.ProtectedUntil != nil && at.Before(*p.ProtectedUntil)
+}
+
 // Resource returns the name of the volume and the instance of one generation of a preview. Each generation has its own,
 // so that whatever exists under another generation's name is garbage, whenever a crash left it.
 func (p *Preview) Resource(generation int64) string { return fmt.Sprintf("%s-%d", p.ID, generation) }
@@ -172,9 +193,9 @@ func (p *Preview) Settled() bool {
 	}
 	switch p.State {
 	case PreviewFailed:
-		return true
+		return p.ObservedPassword == p.PasswordVersion || !p.Connectable()
 	case PreviewReady:
-		return !p.WantSuspended
+		return !p.WantSuspended && p.ObservedPassword == p.PasswordVersion
 	case PreviewSuspended:
 		return p.WantSuspended
 	}

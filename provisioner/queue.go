@@ -82,7 +82,7 @@ const idleBeforeRoom = 2 * time.Minute
 
 // makeRoomForQueued makes room for the queued previews that the quota keeps out.
 func (s *Service) makeRoomForQueued(ctx context.Context, reached *store.QuotaError) {
-	queued, err := s.Store.Previews(ctx, store.Filter{State: mayfly.PreviewQueued, Limit: 1})
+	queued, err := s.Store.Previews(ctx, store.Filter{State: mayfly.PreviewQueued, Page: store.Page{Limit: 1}})
 	if err != nil || len(queued) == 0 {
 		return
 	}

@@ -60,79 +60,6 @@ func jsonProblem(err error) string {
 	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
-const (
-	defaultPage = 100
-	maximalPage = 1000
-)
-
-func (a *API) listPreviews(c echo.Context) error {
-	filter, err := readFilter(c)
-	if err != nil {
-		return err
-	}
-	limit := filter.Limit
-	filter.Limit++ // one more, to see whether there is a next page
-	previews, err := a.Store.Previews(c.Request().Context(), filter)
-	if err != nil {
-		return err
-	}
-	list := client.PreviewList{Items: []client.Preview{}}
-	if len(previews) > limit {
-		previews = previews[:limit]
-		list.Next = previews[limit-1].ID
-	}
-	for _, p := range previews {
-		list.Items = append(list.Items, a.previewJSON(p, nil))
-	}
-	queued := make([]*client.Preview, len(list.Items))
-	for i := range list.Items {
-		queued[i] = &list.Items[i]
-	}
-	if err := a.addQueue(c.Request().Context(), queued...); err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, list)
-}
-
-// kinds and states are what the filters take.
-func kinds() []string { return []string{string(mayfly.KindPullRequest), string(mayfly.KindSandbox)} }
-
-func states() []string {
-	return []string{
-		string(mayfly.PreviewQueued), string(mayfly.PreviewPending), string(mayfly.PreviewCreating), string(mayfly.PreviewMigrating), string(mayfly.PreviewReady),
-		string(mayfly.PreviewSuspended), string(mayfly.PreviewFailed), string(mayfly.PreviewDeleting), string(mayfly.PreviewDeleted),
-	}
-}
-
-// readFilter reads the query of a list. Values that nothing can have are refused: an empty list would look like an answer.
-func readFilter(c echo.Context) (store.Filter, error) {
-	f := store.Filter{
-		Project: c.QueryParam("project"), Kind: mayfly.Kind(c.QueryParam("kind")), State: mayfly.PreviewState(c.QueryParam("state")),
-		After: c.QueryParam("after"), Limit: defaultPage,
-	}
-	if text := c.QueryParam("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maximalPage {
-			return f, mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maximalPage)
-		}
-		f.Limit = n
-	}
-	if f.Kind != "" && !slices.Contains(kinds(), string(f.Kind)) {
-		return f, mayfly.Errorf(mayfly.CodeInvalid, "kind: %q is none of %s", string(f.Kind), strings.Join(kinds(), ", "))
-	}
-	if f.State != "" && !slices.Contains(states(), string(f.State)) {
-		return f, mayfly.Errorf(mayfly.CodeInvalid, "state: %q is none of %s", string(f.State), strings.Join(states(), ", "))
-	}
-	f.IncludeDeleted = f.State == mayfly.PreviewDeleted
-	if f.Project != "" {
-		if err := allow(c, auth.ScopePreviewsRead, f.Project); err != nil {
-			return f, err
-		}
-	}
-	f.Projects = bearer(c).Visible(auth.ScopePreviewsRead)
-	return f, nil
-}
-
 func (a *API) createPreview(c echo.Context) error {
 	w, err := readWish(c)
 	if err != nil {
@@ -189,26 +116,6 @@ func readTTL(text string) (time.Duration, error) {
 		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %s is longer than 90d", text).WithHint("extend it again when that is over")
 	}
 	return ttl, nil
-}
-
-// Bounds of labels.
-const (
-	maximalLabels     = 32
-	maximalLabelKey   = 63
-	maximalLabelValue = 255
-)
-
-func checkLabels(labels map[string]string) error {
-	if len(labels) > maximalLabels {
-		return mayfly.Errorf(mayfly.CodeInvalid, "labels: %d of them, and %d are allowed", len(labels), maximalLabels)
-	}
-	for key, value := range labels {
-		if key == "" || len(key) > maximalLabelKey || len(value) > maximalLabelValue || !isText(key) || !isText(value) {
-			return mayfly.Errorf(mayfly.CodeInvalid, "labels: %q is not usable", key).
-				WithHint("a key has 1 to %d bytes, a value up to %d, and neither a NUL", maximalLabelKey, maximalLabelValue)
-		}
-	}
-	return nil
 }
 
 func (a *API) getPreview(c echo.Context) error {

@@ -36,15 +36,10 @@ func (a *API) routes() []route {
 		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
 		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
-	filters := []parameter{
-		{"project", "only this project's", nil}, {"kind", "only those of this kind", kinds()},
-		{"state", "only those in this state; deleted ones are seen only so", states()},
-		{"limit", "the size of a page, 1 to 1000; 100 if left out", nil}, {"after", "the \"next\" of the page before", nil},
-	}
 	return []route{
 		{
-			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews, oldest first",
-			scope: auth.ScopePreviewsRead, query: filters, gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
+			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews",
+			scope: auth.ScopePreviewsRead, query: previewFilters(), gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
 		},
 		{
 			method: http.MethodPost, path: "/previews", id: "createPreview", summary: "Create a sandbox",

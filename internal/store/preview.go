@@ -15,7 +15,10 @@ const previewColumns = `id, name, project, kind, repository_id, number, reposito
 	coalesce(template_id, ''), coalesce((select version from template where template.id = template_id), 0), generation, want_suspended, want_deleted, expires_at, state, observed_generation, observed_sha, observed_base_ref, observed_base_sha,
 	failure, database, owner, password_sealed, labels, created_by, created_at, ready_at, last_used_at, deleted_at,
 	head_ref, fork, draft, pr_labels, author, schema_only, keep, closed_at,
-	created_token, reserved_memory, reserved_disk, queued_at, queued_why`
+	created_token, reserved_memory, reserved_disk, queued_at, queued_why,
+	revision, protected_until, protected_by, protected_reason, size_class, coalesce(snapshot_id, ''), coalesce(parent_id, ''),
+	coalesce((select parent.name from preview parent where parent.id = preview.parent_id and parent.state <> 'deleted'), ''),
+	password_version, observed_password`
 
 func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 	var p mayfly.Preview
@@ -27,7 +30,9 @@ func scanPreview(row pgx.Row) (*mayfly.Preview, error) {
 		&p.TemplateID, &p.TemplateVersion, &p.Generation, &p.WantSuspended, &p.WantDeleted, &p.ExpiresAt, &p.State, &p.ObservedGeneration, &p.ObservedSHA, &p.ObservedBaseRef, &p.ObservedBaseSHA,
 		&p.Failure, &p.Database, &p.Owner, &p.PasswordSealed, &p.Labels, &p.CreatedBy, &p.CreatedAt, &p.ReadyAt, &p.LastUsedAt, &p.DeletedAt,
 		&pr.HeadRef, &pr.Fork, &pr.Draft, &pr.Labels, &pr.Author, &p.SchemaOnly, &p.Keep, &p.ClosedAt,
-		&p.CreatedToken, &p.ReservedMemory, &p.ReservedDisk, &p.QueuedAt, &p.QueuedWhy)
+		&p.CreatedToken, &p.ReservedMemory, &p.ReservedDisk, &p.QueuedAt, &p.QueuedWhy,
+		&p.Revision, &p.ProtectedUntil, &p.ProtectedBy, &p.ProtectedReason, &p.SizeClass, &p.SnapshotID, &p.ParentID, &p.ParentName,
+		&p.PasswordVersion, &p.ObservedPassword)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +55,16 @@ func deref(s *string) string {
 // request. If there is no room for it, which holds also for concurrent calls, it is stored as queued or refused with
 // CodeQuotaExceeded (or limits.Full), as limits.Queue says.
 func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Limits) error {
+	return s.CreatePreviewOnce(ctx, nil, p, limits)
+}
+
+// CreatePreviewOnce is CreatePreview for a request that may be made again: if it was made before, nothing is stored and the error is
+// a *DoneError. once may be nil.
+func (s *Store) CreatePreviewOnce(ctx context.Context, once *Once, p *mayfly.Preview, limits Limits) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := once.claim(ctx, tx, p.ID); err != nil {
+			return err
+		}
 		if p.CreatedToken == "" {
 			p.CreatedToken = mayfly.ActorOf(ctx).TokenID
 		}
@@ -72,16 +86,16 @@ func (s *Store) CreatePreview(ctx context.Context, p *mayfly.Preview, limits Lim
 			insert into preview (id, name, project, kind, repository_id, number, repository, head_sha, base_ref, base_sha, title,
 				template_id, generation, want_suspended, want_deleted, expires_at, password_sealed, labels, created_by, database, owner,
 				head_ref, fork, draft, pr_labels, author, schema_only, keep,
-				state, queued_at, queued_why, created_token, reserved_memory, reserved_disk)
+				state, queued_at, queued_why, created_token, reserved_memory, reserved_disk, size_class, snapshot_id, parent_id)
 			values ($1, $2, $3, $4, nullif($5::bigint, 0), nullif($6::int, 0), $7, $8, $9, $10, $11,
 				nullif($12, ''), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
-				$29, case when $29 = 'queued' then now() end, $30, $31, $32, $33)
-			returning state, created_at`,
+				$29, case when $29 = 'queued' then now() end, $30, $31, $32, $33, $34, nullif($35, ''), nullif($36, ''))
+			returning state, created_at, revision`,
 			p.ID, p.Name, p.Project, p.Kind, pr.RepositoryID, pr.Number, pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
 			p.TemplateID, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.PasswordSealed, labelsOf(p), p.CreatedBy, p.Database, p.Owner,
 			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep,
-			string(p.State), p.QueuedWhy, p.CreatedToken, p.ReservedMemory, p.ReservedDisk).
-			Scan(&p.State, &p.CreatedAt)
+			string(p.State), p.QueuedWhy, p.CreatedToken, p.ReservedMemory, p.ReservedDisk, p.SizeClass, p.SnapshotID, p.ParentID).
+			Scan(&p.State, &p.CreatedAt, &p.Revision)
 		if isCode(err, "23505") {
 			return mayfly.Errorf(mayfly.CodeConflict, "a preview named %s already exists", p.Name).
 				WithHint("choose another name, or remove it first: mayfly rm %s", p.Name)
@@ -166,51 +180,23 @@ func notFoundPreview(what string) error {
 	return mayfly.Errorf(mayfly.CodeNotFound, "there is no preview %s", what).WithHint("mayfly ls shows all previews")
 }
 
-// Filter selects previews. Zero fields select all live ones.
-type Filter struct {
-	Project string
-	// Projects, if not nil, bounds the projects that are seen at all.
-	Projects       []string
-	Kind           mayfly.Kind
-	State          mayfly.PreviewState
-	RepositoryID   int64
-	IncludeDeleted bool
-	// After is the ID of the last preview of the page before; Limit bounds the page (0 = no bound).
-	After string
-	Limit int
-}
-
-// Previews returns previews, oldest first.
-func (s *Store) Previews(ctx context.Context, f Filter) ([]*mayfly.Preview, error) {
-	var limit *int
-	if f.Limit > 0 {
-		limit = &f.Limit
-	}
-	rows, err := s.pool.Query(ctx, `
-		select `+previewColumns+` from preview
-		where ($1 = '' or project = $1) and ($2 = '' or kind = $2) and ($3 = '' or state = $3)
-			and ($4 = 0::bigint or repository_id = $4) and ($5 or state <> 'deleted')
-			and ($6 = '' or (created_at, id) > (select created_at, id from preview where id = $6))
-			and ($8::text[] is null or project = any ($8))
-		order by created_at, id limit $7`,
-		f.Project, string(f.Kind), string(f.State), f.RepositoryID, f.IncludeDeleted, f.After, limit, f.Projects)
-	if err != nil {
-		return nil, failed(err, "list previews")
-	}
-	previews, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*mayfly.Preview, error) { return scanPreview(row) })
-	if err != nil {
-		return nil, failed(err, "list previews")
-	}
-	return previews, nil
-}
-
 // ChangePreview changes what should be: change is called with the current row locked and may set Generation,
-// WantSuspended, WantDeleted, ExpiresAt, Keep, SchemaOnly, ClosedAt, TemplateID, PasswordSealed, Labels and the fields of PR except its identity;
+// WantSuspended, WantDeleted, ExpiresAt, Keep, SchemaOnly, ClosedAt, TemplateID, PasswordSealed, PasswordVersion, SnapshotID, Protected*,
+// SizeClass, Labels and the fields of PR except its identity;
 // everything else is ignored. The change and the job that converges are stored together. It returns the new row.
 // An error of change is returned as it is and nothing is stored.
 func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfly.Preview) error) (*mayfly.Preview, error) {
+	return s.ChangePreviewOnce(ctx, nil, id, change)
+}
+
+// ChangePreviewOnce is ChangePreview for a request that may be made again: if it was made before, nothing is stored and the error is
+// a *DoneError. once may be nil.
+func (s *Store) ChangePreviewOnce(ctx context.Context, once *Once, id string, change func(*mayfly.Preview) error) (*mayfly.Preview, error) {
 	var changed *mayfly.Preview
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := once.claim(ctx, tx, id); err != nil {
+			return err
+		}
 		p, err := scanPreview(tx.QueryRow(ctx, `select `+previewColumns+` from preview where id = $1 for update`, id))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return notFoundPreview(id)
@@ -229,14 +215,18 @@ func (s *Store) ChangePreview(ctx context.Context, id string, change func(*mayfl
 		if pr == nil {
 			pr = &mayfly.PullRequest{}
 		}
-		_, err = tx.Exec(ctx, `
+		err = tx.QueryRow(ctx, `
 			update preview set generation = $2, want_suspended = $3, want_deleted = $4, expires_at = $5, template_id = nullif($6, ''),
 				password_sealed = $7, labels = $8, repository = $9, head_sha = $10, base_ref = $11, base_sha = $12, title = $13,
-				head_ref = $14, fork = $15, draft = $16, pr_labels = $17, author = $18, schema_only = $19, keep = $20, closed_at = $21
-			where id = $1`,
+				head_ref = $14, fork = $15, draft = $16, pr_labels = $17, author = $18, schema_only = $19, keep = $20, closed_at = $21,
+				protected_until = $22, protected_by = $23, protected_reason = $24, size_class = $25, snapshot_id = nullif($26, ''), password_version = $27
+			where id = $1
+			returning revision`,
 			id, p.Generation, p.WantSuspended, p.WantDeleted, p.ExpiresAt, p.TemplateID, p.PasswordSealed, labelsOf(p),
 			pr.Repository, pr.HeadSHA, pr.BaseRef, pr.BaseSHA, pr.Title,
-			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep, p.ClosedAt)
+			pr.HeadRef, pr.Fork, pr.Draft, textsOf(pr.Labels), pr.Author, p.SchemaOnly, p.Keep, p.ClosedAt,
+			p.ProtectedUntil, p.ProtectedBy, p.ProtectedReason, p.SizeClass, p.SnapshotID, p.PasswordVersion).
+			Scan(&p.Revision)
 		if err != nil {
 			return err
 		}
@@ -259,10 +249,11 @@ func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			update preview set state = $2, observed_generation = $3, observed_sha = $4, failure = $5, template_id = nullif($6, ''),
-				database = $7, owner = $8, ready_at = $9, deleted_at = $10, observed_base_ref = $11, observed_base_sha = $12
+				database = $7, owner = $8, ready_at = $9, deleted_at = $10, observed_base_ref = $11, observed_base_sha = $12,
+				observed_password = $13
 			where id = $1 and state <> 'deleted'`, // whoever lost the lock with its connection must not bring it back
 			p.ID, p.State, p.ObservedGeneration, p.ObservedSHA, p.Failure, p.TemplateID, p.Database, p.Owner, p.ReadyAt, p.DeletedAt,
-			p.ObservedBaseRef, p.ObservedBaseSHA)
+			p.ObservedBaseRef, p.ObservedBaseSHA, p.ObservedPassword)
 		if err != nil {
 			return err
 		}

@@ -42,21 +42,55 @@ type KnownPullRequest struct {
 	DismissedAt  *time.Time
 	Keep         bool
 	LastCommand  *Command
+	// Wanted is whether it was to have a preview when it was decided last, and Decided a fingerprint of what that was decided by.
+	Wanted  bool
+	Decided string
+}
+
+const knownColumns = `project, repository_id, number, head_sha, coalesce(head_seen_at, 'epoch'), approved_sha, approved_by, dismissed_sha, dismissed_at, keep, last_command, wanted, decided`
+
+func scanKnown(row pgx.CollectableRow) (*KnownPullRequest, error) {
+	var k KnownPullRequest
+	err := row.Scan(&k.Project, &k.RepositoryID, &k.Number, &k.HeadSHA, &k.HeadSeenAt, &k.ApprovedSHA, &k.ApprovedBy, &k.DismissedSHA, &k.DismissedAt,
+		&k.Keep, &k.LastCommand, &k.Wanted, &k.Decided)
+	return &k, err
+}
+
+// KnownPullRequests returns what is known of all pull requests of a repository in a project, by number.
+func (s *Store) KnownPullRequests(ctx context.Context, project string, repositoryID int64) (map[int]*KnownPullRequest, error) {
+	rows, err := s.pool.Query(ctx, `select `+knownColumns+` from pull_request where project = $1 and repository_id = $2`, project, repositoryID)
+	if err != nil {
+		return nil, failed(err, "list what is known of the pull requests of %s", project)
+	}
+	all, err := pgx.CollectRows(rows, scanKnown)
+	if err != nil {
+		return nil, failed(err, "list what is known of the pull requests of %s", project)
+	}
+	byNumber := make(map[int]*KnownPullRequest, len(all))
+	for _, k := range all {
+		byNumber[k.Number] = k
+	}
+	return byNumber, nil
+}
+
+// Decided records what was decided about a pull request, and by what.
+func (s *Store) Decided(ctx context.Context, key PullRequestKey, wanted bool, fingerprint string) error {
+	return s.changePullRequest(ctx, key, `wanted = $4, decided = $5`, wanted, fingerprint)
 }
 
 // KnownPullRequest returns what is known of a pull request, with zero values in it if it was never looked at.
 func (s *Store) KnownPullRequest(ctx context.Context, key PullRequestKey) (*KnownPullRequest, error) {
-	k := &KnownPullRequest{PullRequestKey: key}
-	var seen *time.Time
-	err := s.pool.QueryRow(ctx, `
-		select head_sha, head_seen_at, approved_sha, approved_by, dismissed_sha, dismissed_at, keep, last_command
-		from pull_request where project = $1 and repository_id = $2 and number = $3`, key.Project, key.RepositoryID, key.Number).
-		Scan(&k.HeadSHA, &seen, &k.ApprovedSHA, &k.ApprovedBy, &k.DismissedSHA, &k.DismissedAt, &k.Keep, &k.LastCommand)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	rows, err := s.pool.Query(ctx, `select `+knownColumns+` from pull_request where project = $1 and repository_id = $2 and number = $3`,
+		key.Project, key.RepositoryID, key.Number)
+	if err != nil {
 		return nil, failed(err, "read what is known of %s#%d", key.Project, key.Number)
 	}
-	if seen != nil {
-		k.HeadSeenAt = *seen
+	k, err := pgx.CollectOneRow(rows, scanKnown)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return &KnownPullRequest{PullRequestKey: key}, nil
+	}
+	if err != nil {
+		return nil, failed(err, "read what is known of %s#%d", key.Project, key.Number)
 	}
 	return k, nil
 }

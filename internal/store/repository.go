@@ -76,24 +76,23 @@ func (s *Store) SetRepository(ctx context.Context, id int64, fullName string, st
 	return changed, nil
 }
 
-// PinnedRepository returns the id that a project's configured repository had when it was first seen, or 0.
-func (s *Store) PinnedRepository(ctx context.Context, project, configured string) (int64, error) {
+// PinnedRepository returns the id that a configured "owner/name" had when it was first seen, or 0.
+func (s *Store) PinnedRepository(ctx context.Context, configured string) (int64, error) {
 	var id int64
-	err := s.pool.QueryRow(ctx, `select repository_id from project_repository where project = $1 and configured = lower($2)`, project, configured).Scan(&id)
+	err := s.pool.QueryRow(ctx, `select repository_id from known_repository where configured = lower($1)`, configured).Scan(&id)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return 0, failed(err, "read which repository project %s has", project)
+		return 0, failed(err, "read which repository %s is", configured)
 	}
 	return id, nil
 }
 
-// PinRepository records the id of a project's configured repository, unless one is recorded, and returns the one that is.
-func (s *Store) PinRepository(ctx context.Context, project, configured string, id int64) (int64, error) {
-	_, err := s.pool.Exec(ctx, `insert into project_repository (project, configured, repository_id) values ($1, lower($2), $3) on conflict do nothing`,
-		project, configured, id)
+// PinRepository records the id of a configured repository, unless one is recorded, and returns the one that is.
+func (s *Store) PinRepository(ctx context.Context, configured string, id int64) (int64, error) {
+	_, err := s.pool.Exec(ctx, `insert into known_repository (configured, repository_id) values (lower($1), $2) on conflict do nothing`, configured, id)
 	if err != nil {
-		return 0, failed(err, "record which repository project %s has", project)
+		return 0, failed(err, "record which repository %s is", configured)
 	}
-	return s.PinnedRepository(ctx, project, configured)
+	return s.PinnedRepository(ctx, configured)
 }
 
 // Branches returns the tips of a repository's branches, as they were last seen, by name.

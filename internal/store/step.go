@@ -59,3 +59,29 @@ func (s *Store) Steps(ctx context.Context, ownerID string) ([]mayfly.Step, error
 	}
 	return steps, nil
 }
+
+// StepChange is a step that began or ended.
+type StepChange struct {
+	// Seq is its place among all changes; ID is the step's, the same when it begins and when it ends.
+	Seq, ID int64
+	mayfly.Step
+}
+
+// StepChanges returns the steps of a preview or a template that began or ended after that place, as they are now, in the order of their
+// last change; 0 is before all.
+func (s *Store) StepChanges(ctx context.Context, ownerID string, after int64) ([]StepChange, error) {
+	rows, err := s.pool.Query(ctx, `
+		select seq, id, name, detail, started_at, finished_at, error from step where owner_id = $1 and (seq > $2 or $2 = 0) order by seq, id`, ownerID, after)
+	if err != nil {
+		return nil, failed(err, "read the timeline of %s", ownerID)
+	}
+	changes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (StepChange, error) {
+		var c StepChange
+		err := row.Scan(&c.Seq, &c.ID, &c.Name, &c.Detail, &c.StartedAt, &c.FinishedAt, &c.Error)
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the timeline of %s: %w", ownerID, err)
+	}
+	return changes, nil
+}

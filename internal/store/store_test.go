@@ -194,9 +194,9 @@ func TestPages(t *testing.T) {
 		}
 	}
 	var names []string
-	after := ""
+	var after *store.Position
 	for {
-		page, err := b.Previews(ctx, store.Filter{Project: "shop", After: after, Limit: 3})
+		page, err := b.Previews(ctx, store.Filter{Project: "shop", Page: store.Page{After: after, Limit: 3}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,8 @@ func TestPages(t *testing.T) {
 		if len(page) < 3 {
 			break
 		}
-		after = page[len(page)-1].ID
+		last := store.PreviewPosition(page[len(page)-1], "")
+		after = &last
 	}
 	if fmt.Sprint(names) != "[shop-pr-1 shop-pr-2 shop-pr-3 shop-pr-4 shop-pr-5 shop-pr-6 shop-pr-7]" {
 		t.Errorf("pages give %v", names)

@@ -97,6 +97,35 @@ func (s *Store) LatestTemplate(ctx context.Context, project string) (*mayfly.Tem
 	return t, nil
 }
 
+// TemplatePage returns a page of a project's templates by version, of those in that state if it is not "".
+func (s *Store) TemplatePage(ctx context.Context, project string, state mayfly.TemplateState, page Page) ([]*mayfly.Template, error) {
+	args := []any{project, string(state)}
+	after, order := page.clause(SortKey{"version", "int"}, "id", "text", &args)
+	rows, err := s.pool.Query(ctx, `
+		select `+templateColumns+` from template where project = $1 and ($2 = '' or state = $2) and `+after+" "+order, args...)
+	if err != nil {
+		return nil, failed(err, "list templates")
+	}
+	templates, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*mayfly.Template, error) { return scanTemplate(row) })
+	if err != nil {
+		return nil, failed(err, "list templates")
+	}
+	return templates, nil
+}
+
+// TemplateVersion returns a project's template of that version. CodeNotFound if there is none.
+func (s *Store) TemplateVersion(ctx context.Context, project string, version int) (*mayfly.Template, error) {
+	t, err := scanTemplate(s.pool.QueryRow(ctx, `select `+templateColumns+` from template where project = $1 and version = $2`, project, version))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, mayfly.Errorf(mayfly.CodeNotFound, "project %s has no template v%d", project, version).
+			WithHint("mayfly template ls --project %s shows all", project)
+	}
+	if err != nil {
+		return nil, failed(err, "read template v%d of project %s", version, project)
+	}
+	return t, nil
+}
+
 // Templates returns the templates of a project ("" = all projects), oldest version first.
 func (s *Store) Templates(ctx context.Context, project string) ([]*mayfly.Template, error) {
 	rows, err := s.pool.Query(ctx, `

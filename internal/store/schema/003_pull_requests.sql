@@ -29,6 +29,9 @@ create table pull_request (
   dismissed_at timestamptz,
   keep boolean not null default false,
   last_command jsonb,
+  -- What was decided last, and a fingerprint of what it was decided by: the same need not be decided again.
+  wanted boolean not null default false,
+  decided text not null default '',
   updated_at timestamptz not null default now(),
   primary key (project, repository_id, number)
 );
@@ -44,13 +47,11 @@ create table comment_command (
   primary key (repository_id, comment_id)
 );
 
--- Which repository a project's configured name meant first. Names are given away; ids are not.
-create table project_repository (
-  project text not null,
-  configured text not null,
+-- Which repository a configured name meant first. Names are given away; ids are not.
+create table known_repository (
+  configured text primary key,
   repository_id bigint not null,
-  pinned_at timestamptz not null default now(),
-  primary key (project, configured)
+  pinned_at timestamptz not null default now()
 );
 
 -- What is known of repositories that cannot be worked with as usual.
@@ -59,9 +60,7 @@ create table repository (
   full_name text not null default '',
   state text not null default 'active'
     check (state in ('active', 'archived', 'deleted', 'removed', 'suspended', 'unreachable')),
-  since timestamptz not null default now(),
-  -- The forge said so itself, in an answer, last at this time.
-  confirmed_at timestamptz
+  since timestamptz not null default now()
 );
 
 -- The tips of branches that pull requests go to: what the forge says of a pull request's base may be as old as its last push.
