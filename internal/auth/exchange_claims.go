@@ -21,7 +21,7 @@ type CIIssuer struct {
 	Match map[string]*regexp.Regexp
 	// Project is whose previews the jobs may have; for GitHub "" means those of the job's repository.
 	Project string
-	// RefClaim must match RefPattern as a whole. Its first group takes the place of {ref} in Preview, which is what comes after
+	// RefClaim must match RefPattern as a whole. Its first group, or all of it, takes the place of {ref} in Preview, which is what comes after
 	// "<project>-" in the preview's name: "pr-{ref}" for a pull request by its number, PreviewOfBranch, or a sandbox's name.
 	RefClaim   string
 	RefPattern *regexp.Regexp
@@ -134,10 +134,14 @@ func (c *CIIssuer) ofPattern(identity *Identity, r ExchangeRequest) (wanted, err
 	if match == nil || len(match[0]) != len(value) || value == "" {
 		return wanted{}, deny("the claim %s is %q, which does not match", c.RefClaim, value)
 	}
-	if c.Preview == PreviewOfBranch {
-		return wanted{query: CIQuery{Project: c.Project, Branch: match[1], Number: r.PullRequest}}, nil
+	ref := match[0]
+	if len(match) > 1 {
+		ref = match[1]
 	}
-	name := strings.ReplaceAll(c.Preview, "{ref}", match[1])
+	if c.Preview == PreviewOfBranch {
+		return wanted{query: CIQuery{Project: c.Project, Branch: ref, Number: r.PullRequest}}, nil
+	}
+	name := strings.ReplaceAll(c.Preview, "{ref}", ref)
 	if prName.MatchString(name) {
 		n, err := numberIn(prName, name)
 		if err == nil && r.PullRequest != 0 && r.PullRequest != n {
