@@ -111,9 +111,40 @@ func MigrationTools() []string {
 	}
 }
 
+// RunnerTools lists the migration tools whose migrations are code: they run as the project's own command, in a container of the
+// project's own image.
+func RunnerTools() []string {
+	return []string{"rails", "django", "alembic", "ecto", "knex", "typeorm", "sequelize", "prisma-client", "command"}
+}
+
+// RunnerSettings say how a project's own migration command runs. They come from the server's configuration alone.
+type RunnerSettings struct {
+	// Image has the project's dependencies. It need not have the project's code: that comes from the pull request.
+	Image string
+	// Command is the command; nil means the tool's usual one.
+	Command []string
+	// User runs it; "" means the image's own.
+	User string
+	// Dir is where the checkout is put; "" means a directory of Mayfly's own.
+	Dir string
+	// Link are symbolic links to make in the checkout, to what the image has: name by absolute target.
+	Link map[string]string
+	// Env are further variables. Secrets are as well, but for that they come from files and are hidden in what the command prints.
+	Env, Secrets map[string]string
+	// Allow are the hosts that may be reached by HTTPS, "host:port"; none by default.
+	Allow []string
+	// The limits. 0 means the default: 2 GiB, 2 CPUs, 512 processes, 2 GiB of disk, 16 MiB of output, 256 MiB of /tmp.
+	MemoryBytes int64
+	CPUs        float64
+	Pids        int64
+	DiskBytes   int64
+	OutputBytes int64
+	TmpBytes    int64
+}
+
 // MigrationSettings say where a repository keeps its migrations and how they are applied.
 type MigrationSettings struct {
-	// Tool is one of MigrationTools, MigrationToolAuto to find it out from the files and the tracking table, or "" for no migrations.
+	// Tool is one of MigrationTools or RunnerTools, MigrationToolAuto to find it out from the files and the tracking table, or "" for no migrations.
 	Tool string
 	// Path is the directory in the repository, for example "db/migrations".
 	Path string
@@ -135,6 +166,8 @@ type MigrationSettings struct {
 	AlwaysRebuild bool
 	// Seed are SQL files or directories of the repository that are executed once, after the migrations.
 	Seed []string
+	// Runner is how the project's own command runs, for RunnerTools.
+	Runner RunnerSettings
 }
 
 // PreviewSettings limit what previews of a project may use.
