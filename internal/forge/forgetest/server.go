@@ -68,6 +68,7 @@ type Server struct {
 	suspended    map[int64]bool    // installations
 	removed      map[int64]bool    // installations
 	life         life
+	signIns      signIns
 }
 
 // faults are what the server does wrong on purpose.
@@ -283,7 +284,10 @@ func (s *Server) installation(owner string) int64 {
 func (s *Server) handler() http.Handler {
 	routes := s.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		segments := strings.Split(strings.Trim(strings.TrimPrefix(r.URL.Path, "/api/v3"), "/"), "/")
+		if s.serveSignIn(w, r) {
+			return
+		}
+		segments := strings.Split(strings.Trim(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v3"), "/api"), "/"), "/")
 		if segments[0] == "repos" && len(segments) >= 3 {
 			r.SetPathValue("owner", segments[1])
 			r.SetPathValue("repo", segments[2])
