@@ -94,7 +94,7 @@ func newReport(plan Plan) *Report {
 	report := &Report{
 		Tool: plan.Tool, FromVersion: plan.From, ToVersion: plan.From, AlreadyApplied: plan.AlreadyApplied,
 		Applied: []Step{}, Skipped: append([]Skipped{}, plan.Skipped...), Pending: []Remaining{},
-		Findings: append([]Finding{}, plan.Findings...), Migrations: plan.Migrations,
+		Findings: append([]Finding{}, graded(plan.Findings)...), Migrations: plan.Migrations,
 	}
 	for _, m := range plan.Pending {
 		report.Pending = append(report.Pending, Remaining{Version: m.Version, Name: m.Name, File: m.file()})

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/migrations/lint"
 )
 
 // comparing is one comparison of a history with the set of applied migrations.
@@ -101,6 +102,9 @@ func (p *comparing) appliedStatus(m Migration, a Applied) Status {
 			p.refuse("%s was %s", []any{m.file(), reason}, "take the change back, and put it into a new migration")
 		}
 		p.finding(FindingEdited, m, m.file()+" was "+reason)
+		if p.onBase(m) != "" {
+			p.plan.Findings[len(p.plan.Findings)-1].Severity = lint.Info
+		}
 		return statusOf(m, StatusEdited, reason)
 	}
 	return statusOf(m, StatusApplied, "")

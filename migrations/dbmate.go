@@ -106,10 +106,15 @@ func parseDbmate(text string) (script, error) {
 			return script{}, &lineError{line: i + 1, text: "SQL before the '-- migrate:up' line", hint: hint}
 		}
 	}
+	return dbmateBlock(text, span{up[0], down[0]}), nil
+}
+
+// dbmateBlock is one of the two blocks of a file.
+func dbmateBlock(text string, part span) script {
 	s := script{text: text, transaction: true}
-	block := text[up[0]:down[0]]
+	block := text[part.begin:part.end]
 	if strings.TrimSpace(block) != "" {
-		s.queries = []span{{up[0], down[0]}}
+		s.queries = []span{part}
 	}
 	first, _, _ := strings.Cut(block, "\n")
 	for option := range strings.FieldsSeq(first) {
@@ -117,5 +122,5 @@ func parseDbmate(text string) (script, error) {
 			s.transaction = value != "false"
 		}
 	}
-	return s, nil
+	return s
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/migrations/lint"
 )
 
 // golangMigrate follows github.com/golang-migrate/migrate/v4 v4.20.1 with its pgx5 and postgres drivers.
@@ -153,7 +154,11 @@ func appliedGolangMigrate(plan *Plan, m Migration, c Comparison) Status {
 		if inBase && was.sha() == m.sha() {
 			reason = "edited after it was applied, on the base branch already: golang-migrate does not run it again"
 		}
-		plan.Findings = append(plan.Findings, Finding{Kind: FindingEdited, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason})
+		f := Finding{Kind: FindingEdited, Version: m.Version, File: m.file(), Message: m.file() + " was " + reason}
+		if inBase && was.sha() == m.sha() {
+			f.Severity = lint.Info
+		}
+		plan.Findings = append(plan.Findings, f)
 		return statusOf(m, StatusEdited, reason)
 	}
 	return statusOf(m, StatusApplied, "")

@@ -66,6 +66,15 @@ func (h *History) order(compare func(a, b string) int) {
 	h.markDuplicates()
 }
 
+// addDowns gives the migrations the files that undo them, by their versions.
+func (h *History) addDowns(downs map[string]*File) {
+	for i := range h.Migrations {
+		if m := &h.Migrations[i]; m.duplicateOf == "" {
+			m.down = downs[m.Version]
+		}
+	}
+}
+
 // markDuplicates marks all but the first with the same version.
 func (h *History) markDuplicates() {
 	first := map[string]string{}

@@ -20,8 +20,8 @@ type liquibaseSet struct {
 	id, author string
 	line       int
 
-	// text is the file with only the SQL of this changeset, each line where it is.
-	text string
+	// text is the file with only the SQL of this changeset, each line where it is; undo is that of its rollback.
+	text, undo string
 
 	comment                           string
 	inTransaction, split              bool
@@ -95,6 +95,7 @@ type liquibaseParser struct {
 	logical string
 	set     *liquibaseSet
 	kept    map[int]string // the SQL of the changeset, by line
+	undo    map[int]string // that of its rollback
 }
 
 func (p *liquibaseParser) fail(format string, args ...any) error {
@@ -145,7 +146,7 @@ func (p *liquibaseParser) begin(author, id, rest string) error {
 	c := &liquibaseSet{
 		log: p.log, path: p.file.Path, logical: p.logical, id: expand(id), author: expand(author), line: p.at + 1, inTransaction: true, split: true,
 	}
-	p.set, p.kept = c, map[int]string{}
+	p.set, p.kept, p.undo = c, map[int]string{}, map[int]string{}
 	flags := map[string]*bool{
 		"runInTransaction": &c.inTransaction, "splitStatements": &c.split, "runOnChange": &c.runOnChange, "runAlways": &c.runAlways, "ignore": &c.ignore,
 	}
@@ -209,8 +210,10 @@ func (p *liquibaseParser) body(line string) error {
 	}
 	switch {
 	case liquibaseRollback.MatchString(line + " "):
+		p.undo[p.at] = strings.TrimSpace(liquibaseRollback.ReplaceAllString(line+" ", ""))
 	case liquibaseRollbacks.MatchString(line):
 		for p.at++; p.at < len(p.lines) && !liquibaseEndComment.MatchString(p.lines[p.at]); p.at++ {
+			p.undo[p.at] = p.lines[p.at]
 		}
 	default:
 		p.kept[p.at] = line
@@ -256,6 +259,11 @@ func (p *liquibaseParser) finish() error {
 		}
 	}
 	c.text = strings.Join(lines, "\n")
+	undo := make([]string, len(p.lines))
+	for i, line := range p.undo {
+		undo[i] = p.log.expand(line)
+	}
+	c.undo = strings.TrimRight(strings.Join(undo, "\n"), "\n")
 	body := strings.TrimSpace(sql.String())
 	if body == "" {
 		return invalid("Liquibase refuses the file, too", "%s: the changeset %s:%s has no SQL", at(p.file.Path, c.line), c.author, c.id)

@@ -33,6 +33,7 @@ func (plain) compare(a, b string) int { return compareNumbers(a, b) }
 
 func (p plain) parse(settings mayfly.MigrationSettings, files []File) (*History, error) {
 	history := &History{}
+	downs := map[string]*File{}
 	for _, f := range filesIn(settings, files) {
 		base := path.Base(f.Path)
 		match := plainName.FindStringSubmatch(base)
@@ -42,6 +43,7 @@ func (p plain) parse(settings mayfly.MigrationSettings, files []File) (*History,
 		}
 		name := match[2]
 		if name == "down" || strings.HasSuffix(name, ".down") || strings.HasSuffix(name, "_down") {
+			downs[cmp.Or(strings.TrimLeft(match[1], "0"), "0")] = &f
 			continue
 		}
 		sum := sha256.Sum256(f.Content)
@@ -52,6 +54,7 @@ func (p plain) parse(settings mayfly.MigrationSettings, files []File) (*History,
 		})
 	}
 	history.order(p.compare)
+	history.addDowns(downs)
 	return history, nil
 }
 

@@ -37,7 +37,7 @@ func (r *Report) Rebase(plan Plan, refused error) {
 	}
 	r.Skipped = append([]Skipped{}, plan.Skipped...)
 	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return planned(f.Kind) })
-	r.Findings = append(slices.Clone(plan.Findings), r.Findings...)
+	r.Findings = append(graded(plan.Findings), r.Findings...)
 	if refused != nil {
 		r.Findings = append(r.Findings, Finding{
 			Kind: FindingRefused, Severity: lint.Error, Message: refused.Error(), Instead: mayfly.ErrorHint(refused),

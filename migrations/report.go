@@ -54,6 +54,12 @@ type Report struct {
 	Environment *observe.Environment `json:"environment,omitempty"`
 	// Annotations are the failure and the findings that have a place in a file, as a forge shows them at the source.
 	Annotations []Annotation `json:"annotations,omitempty"`
+	// Rollback is the rehearsal of the down migrations, on a clone of its own. nil if there was none.
+	Rollback *Rollback `json:"rollback,omitempty"`
+	// Load is what others would have felt, on a clone of its own with a load of reads and writes. nil if there was none.
+	Load *Load `json:"load,omitempty"`
+	// Waivers are those of the files, for findings that are not about one statement.
+	Waivers []Waiver `json:"waivers,omitempty"`
 	// Unobserved says why something is missing here; "" if nothing is.
 	Unobserved string `json:"unobserved,omitempty"`
 }

@@ -80,6 +80,9 @@ func (q sqitch) parse(settings mayfly.MigrationSettings, files []File) (*History
 			m.Up, m.Checksum = &File{Path: plan.Path, SHA: c.id}, c.id+" "
 			m.refused = invalid("commit the script", "%s: change %s has no script %s", at(plan.Path, c.line), c.name, path.Join("deploy", c.name+".sql"))
 		}
+		if revert, ok := c.script(path.Join(dir, "revert"), scripts); ok {
+			m.down = &revert
+		}
 		history.Migrations = append(history.Migrations, m)
 	}
 	return history, nil

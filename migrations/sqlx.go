@@ -31,6 +31,7 @@ func (sqlx) compare(a, b string) int { return compareNumbers(a, b) }
 
 func (x sqlx) parse(settings mayfly.MigrationSettings, files []File) (*History, error) {
 	history := &History{}
+	downs := map[string]*File{}
 	for _, f := range filesIn(settings, files) {
 		base := path.Base(f.Path)
 		before, rest, found := strings.Cut(base, "_")
@@ -46,6 +47,7 @@ func (x sqlx) parse(settings mayfly.MigrationSettings, files []File) (*History, 
 		suffix := ".sql"
 		switch {
 		case strings.HasSuffix(rest, ".down.sql"):
+			downs[strconv.FormatInt(version, 10)] = &f
 			continue
 		case strings.HasSuffix(rest, ".up.sql"):
 			suffix = ".up.sql"
@@ -58,6 +60,7 @@ func (x sqlx) parse(settings mayfly.MigrationSettings, files []File) (*History, 
 		})
 	}
 	history.order(x.compare)
+	history.addDowns(downs)
 	return history, nil
 }
 

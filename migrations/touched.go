@@ -174,6 +174,7 @@ func (r *Report) OtherFindings() []Finding {
 			})
 		}
 	}
+	r.waive(findings)
 	slices.SortStableFunc(findings, func(a, b Finding) int { return cmp.Compare(a.Kind, b.Kind) })
 	return findings
 }

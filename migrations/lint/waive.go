@@ -38,7 +38,7 @@ func (c *checking) waive() {
 				f.Waived, w.used = w.reason, true
 			}
 		}
-		if !w.used {
+		if !w.used && !w.elsewhere() {
 			c.say(UnusedWaiver, Info, "", "remove it", fmt.Sprintf("nothing here is waived by %s%s", w.list(), w.unknown()))
 		}
 	}
@@ -54,11 +54,43 @@ func (w waiver) list() string {
 
 func (w waiver) unknown() string {
 	for _, code := range w.codes {
-		if !slices.Contains(Codes(), code) {
+		if !slices.Contains(Codes(), code) && !slices.Contains(OtherCodes(), code) {
 			return fmt.Sprintf("; there is no code %q", code)
 		}
 	}
 	return ""
+}
+
+// elsewhere reports whether a waiver is about something that Check does not look at: whether it is of use is not known here.
+func (w waiver) elsewhere() bool {
+	return slices.ContainsFunc(w.codes, func(code Code) bool { return slices.Contains(OtherCodes(), code) })
+}
+
+// OtherCodes lists the codes of findings that are not about one statement, and that a file may waive all the same.
+func OtherCodes() []Code {
+	return []Code{
+		EnumValueRemoved, "ignored", "empty", "missing", "late", "edited", "removed", "personal", "out_of_order", "duplicate", "refused", "same-version", "same-table",
+		"rollback-missing", "rollback-failed", "rollback-leaves-changes", "rollback-loses-data", "rollback-changes-data", "rollback-up-again",
+		"load-blocked", "load-failed",
+	}
+}
+
+// Waiver is what a file waives.
+type Waiver struct {
+	Codes  []Code `json:"codes"`
+	Reason string `json:"reason"`
+}
+
+// Waivers lists what a file waives with a reason, for findings that are not about one statement: wherever in the file it stands.
+func Waivers(text string) []Waiver {
+	var out []Waiver
+	c := &checking{file: File{Text: text}}
+	for _, w := range c.waivers() {
+		if w.reason != "" && w.elsewhere() {
+			out = append(out, Waiver{Codes: w.codes, Reason: w.reason})
+		}
+	}
+	return out
 }
 
 // waivers reads the comments. "--" comments end with the line, "/* */" ones with themselves.
@@ -67,7 +99,7 @@ func (c *checking) waivers() []waiver {
 	if !strings.Contains(c.file.Text, "mayfly:ignore") || len(c.file.Text) > most {
 		return nil
 	}
-	form := regexp.MustCompile(`^(?:--|/\*)\s*mayfly:ignore(-file)?\s+([a-z0-9-]+(?:\s*,\s*[a-z0-9-]+)*)[:\s]*(.*?)\s*(?:\*/)?$`)
+	form := regexp.MustCompile(`^(?:--|/\*)\s*mayfly:ignore(-file)?\s+([a-z0-9_-]+(?:\s*,\s*[a-z0-9_-]+)*)[:\s]*(.*?)\s*(?:\*/)?$`)
 	var out []waiver
 	for _, t := range sqlsplit.Tokens(c.file.Text, true) {
 		if t.Kind != sqlsplit.KindComment {
