@@ -26,6 +26,7 @@ type Config struct {
 	Pool        Pool
 	Gateway     Gateway
 	GitHub      *GitHub // nil without pull requests
+	CI          CI
 	MaxPreviews int
 	Workers     int
 	projects    []mayfly.Project

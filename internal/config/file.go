@@ -27,6 +27,7 @@ type file struct {
 	MaxPreviews     int           `yaml:"max_previews"`
 	Workers         int           `yaml:"workers"`
 	Projects        []fileProject `yaml:"projects"`
+	Auth            fileAuth      `yaml:"auth"`
 }
 
 type filePool struct {
@@ -139,7 +140,10 @@ func (f *file) resolve(dir string) (*Config, error) {
 			return nil, err
 		}
 	}
-	return c, f.resolveProjects(dir, c)
+	if err := f.resolveProjects(dir, c); err != nil {
+		return nil, err
+	}
+	return c, f.resolveCI(dir, c)
 }
 
 // databaseURL finds the state database's address: MAYFLY_DATABASE_URL, database_url_file, or database_url without a password in it (which
