@@ -270,6 +270,9 @@ func (d *daemon) openAPI(keys *auth.Keys, registry *prometheus.Registry) error {
 		opts.Webhooks = webhooks.NewHandler(webhooks.Options{Secrets: g.WebhookSecrets, Inbox: inbox{d.store}, Logger: d.logger, Now: time.Now})
 	}
 	var err error
+	if opts.Exchange, err = d.openExchange(opts.Tokens); err != nil {
+		return err
+	}
 	d.api, err = api.New(opts)
 	return err
 }
@@ -313,7 +316,7 @@ func (d *daemon) refreshMetrics(ctx context.Context) {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx))
+	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.forgetMachines(ctx))
 }
 
 // restartBuilds starts the builds again that a process left when it died. One that runs has its lock, and is not touched.

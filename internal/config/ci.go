@@ -126,7 +126,9 @@ func (e *fileCIIssuer) resolvePatterns(out *auth.CIIssuer) error {
 	return nil
 }
 
-func wholePattern(pattern string) (*regexp.Regexp, error) { return regexp.Compile(`^(?:` + pattern + `)$`) }
+func wholePattern(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile(`^(?:` + pattern + `)$`)
+}
 
 func (e *fileCIIssuer) resolveGitHub(out *CIIssuer, c *Config) error {
 	if c.GitHub == nil {
