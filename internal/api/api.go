@@ -19,6 +19,7 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/auth"
+	"github.com/mayflydb/mayfly/internal/signin"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
 	"github.com/mayflydb/mayfly/sanitize/proof"
@@ -80,6 +81,8 @@ type Options struct {
 	MaxBytes int64 // bound of a request body; 0 means 1 MiB
 	// Heartbeat is how often a stream of events says that it is still there; 0 means every 15 seconds.
 	Heartbeat time.Duration
+	// SignIn lets people in; nil if nobody can sign in, and tokens are made by hand.
+	SignIn *signin.Service
 	// RateLimits bound how often the API may be asked.
 	RateLimits RateLimits
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed.

@@ -36,7 +36,7 @@ func (a *API) routes() []route {
 		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
 		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
-	return []route{
+	return append(a.sessionRoutes(), []route{
 		{
 			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews",
 			scope: auth.ScopePreviewsRead, query: previewFilters(), gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
@@ -154,5 +154,5 @@ func (a *API) routes() []route {
 			method: http.MethodPost, path: "/tokens/:id/revoke", id: "revokeToken", summary: "Make an access token invalid before it expires",
 			scope: auth.ScopeAdmin, gives: &client.RevokedToken{}, status: http.StatusOK, handle: a.revokeToken,
 		},
-	}
+	}...)
 }
