@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,10 +28,17 @@ type Config struct {
 	Gateway     Gateway
 	GitHub      *GitHub // nil without pull requests
 	CI          CI
-	MaxPreviews int
-	Workers     int
-	projects    []mayfly.Project
-	maskingKeys map[string]string // file by project
+	SignIn      SignIn
+	Quotas      Quotas
+	RateLimits  RateLimits
+	// AuditKept is for how long the audit log is kept; 0 means for ever.
+	AuditKept time.Duration
+	// TrustedProxies are whose word is taken for where a request came from.
+	TrustedProxies []netip.Prefix
+	MaxPreviews    int
+	Workers        int
+	projects       []mayfly.Project
+	maskingKeys    map[string]string // file by project
 }
 
 // Engine says which engine to use.

@@ -28,6 +28,10 @@ type file struct {
 	Workers         int           `yaml:"workers"`
 	Projects        []fileProject `yaml:"projects"`
 	Auth            fileAuth      `yaml:"auth"`
+	Audit           fileAudit     `yaml:"audit"`
+	Quotas          fileQuotas    `yaml:"quotas"`
+	RateLimits      RateLimits    `yaml:"rate_limits"`
+	TrustedProxies  []string      `yaml:"trusted_proxies"`
 }
 
 type filePool struct {
@@ -74,6 +78,7 @@ type fileProject struct {
 	Previews       filePreviews   `yaml:"previews"`
 	Templates      fileTemplates  `yaml:"templates"`
 	KeepTemplates  int            `yaml:"keep_templates"`
+	Quota          *fileQuota     `yaml:"quota"`
 }
 
 type fileSource struct {
@@ -143,7 +148,13 @@ func (f *file) resolve(dir string) (*Config, error) {
 	if err := f.resolveProjects(dir, c); err != nil {
 		return nil, err
 	}
-	return c, f.resolveCI(dir, c)
+	if err := f.resolveCI(dir, c); err != nil {
+		return nil, err
+	}
+	if err := f.resolveAuth(dir, c); err != nil {
+		return nil, err
+	}
+	return c, f.resolveQuotas(c)
 }
 
 // databaseURL finds the state database's address: MAYFLY_DATABASE_URL, database_url_file, or database_url without a password in it (which

@@ -55,7 +55,7 @@ func (c *Client) StartDevice(ctx context.Context, clientID string) (*Device, err
 	}
 	if out.Code != "" || out.DeviceCode == "" {
 		return nil, mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub lets nobody sign in with this App: %s", clip(out.Code, 100)).
-			WithHint("enable the device flow in the App's settings, and check github.app.client_id")
+			WithHint("enable the device flow in the App's settings, and check auth.github.client_id")
 	}
 	return &Device{
 		DeviceCode: out.DeviceCode, UserCode: out.UserCode, VerificationURI: out.VerificationURI,
@@ -84,7 +84,7 @@ func (c *Client) FinishDevice(ctx context.Context, clientID, deviceCode string) 
 		return nil, mayfly.Errorf(mayfly.CodeUnauthenticated, "the sign-in has expired, or was refused").WithHint("begin again: mayfly login")
 	case out.Code != "" || out.AccessToken == "":
 		return nil, mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub lets nobody sign in with this App: %s", clip(out.Code, 100)).
-			WithHint("enable the device flow in the App's settings, and check github.app.client_id")
+			WithHint("enable the device flow in the App's settings, and check auth.github.client_id")
 	}
 	in := call{method: http.MethodGet, path: "user"}
 	answer, err := c.send(ctx, asPerson, in, conceal(out.AccessToken))
@@ -199,7 +199,7 @@ func (c *Client) postForm(ctx context.Context, path string, form url.Values, int
 	}
 	if reply.StatusCode != http.StatusOK && reply.StatusCode != http.StatusBadRequest {
 		return mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub answered %d to %s %s", reply.StatusCode, in.method, in.path).
-			WithHint("enable the device flow in the App's settings, and check github.app.client_id")
+			WithHint("enable the device flow in the App's settings, and check auth.github.client_id")
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub's answer to %s %s cannot be read", in.method, in.path)
