@@ -22,6 +22,9 @@ type comparing struct {
 }
 
 func (t setTool) plan(history *History, c Comparison) (Plan, error) {
+	if own, ok := t.dialect.(completer); ok {
+		c.State = own.complete(history, c.State)
+	}
 	p := &comparing{
 		setTool: t, rules: t.rules(), history: history, c: c, applied: map[string]Applied{}, newest: c.State.Current,
 		plan: Plan{

@@ -375,9 +375,9 @@ func Resolve(ctx context.Context, conn *pgx.Conn, settings mayfly.MigrationSetti
 		return settings, found, err
 	}
 	settings.Tool = found.Tool
-	if found.Tool != "" && native(found.Tool) == nil {
-		return settings, found, invalid("its migrations are code: set migrations.tool to the runner's preset, or to a command",
-			"the project uses %s (%s), which is not applied natively", found.Tool, found.Reason)
+	if Code(settings) && settings.Runner.Image == "" {
+		return settings, found, invalid("name the image of the project that it can run in: migrations.runner.image (docs/migrations.md, \"Rails, Django and others\")",
+			"the project uses %s (%s), whose migrations are code: they run as the project's own command", found.Tool, found.Reason)
 	}
 	return settings, found, nil
 }

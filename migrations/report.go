@@ -10,6 +10,7 @@ import (
 
 	"github.com/mayflydb/mayfly/internal/sqlsplit"
 	"github.com/mayflydb/mayfly/migrations/observe"
+	"github.com/mayflydb/mayfly/migrations/runner"
 	"github.com/mayflydb/mayfly/migrations/schemadiff"
 )
 
@@ -58,6 +59,8 @@ type Report struct {
 	Rollback *Rollback `json:"rollback,omitempty"`
 	// Load is what others would have felt, on a clone of its own with a load of reads and writes. nil if there was none.
 	Load *Load `json:"load,omitempty"`
+	// Run is the run of the project's own command, for tools whose migrations are code. nil for the others.
+	Run *runner.Report `json:"run,omitempty"`
 	// Waivers are those of the files, for findings that are not about one statement.
 	Waivers []Waiver `json:"waivers,omitempty"`
 	// Unobserved says why something is missing here; "" if nothing is.

@@ -62,6 +62,11 @@ type judge interface {
 	judge(m Migration, a Applied) (edited, refuse bool)
 }
 
+// completer is a dialect whose tracking table does not list just the migrations of the repository.
+type completer interface {
+	complete(h *History, state State) State
+}
+
 // missingJudge is a dialect that stops only for some of the applied migrations that no file has.
 type missingJudge interface {
 	refusesMissing(a Applied, h *History) bool

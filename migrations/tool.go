@@ -85,6 +85,9 @@ func toolFor(settings mayfly.MigrationSettings) (tool, error) {
 	if impl := native(settings.Tool); impl != nil {
 		return impl, nil
 	}
+	if impl := codeTool(settings.Tool); impl != nil {
+		return impl, nil
+	}
 	if settings.Tool == Auto {
 		return nil, mayfly.Errorf(mayfly.CodeMigrationInvalid, "the migration tool has not been found out yet").
 			WithHint("set migrations.tool")
