@@ -22,6 +22,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/forge"
 	"github.com/mayflydb/mayfly/internal/gateway"
 	"github.com/mayflydb/mayfly/internal/jobs"
+	"github.com/mayflydb/mayfly/internal/signin"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
 	"github.com/mayflydb/mayfly/provisioner/cow"
@@ -49,6 +50,7 @@ type daemon struct {
 	gateway   *gateway.Gateway
 	queue     *jobs.Queue
 	api       *api.API
+	signIn    *signin.Service // nil if nobody can sign in
 }
 
 // open builds the daemon from the bottom up: storage, engine, state, stages, faces.
@@ -176,7 +178,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	}
 	opts := provisioner.Options{
 		Store: d.store, Watcher: d.watcher, Engine: d.engine, Volumes: d.pool, Projects: d.config, Sealer: keys.Sealer,
-		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews,
+		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews, Quotas: quotas(d.config.Quotas),
 		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint,
 		LooksPersonal: looksPersonal,
 		WatchDisk:     d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
@@ -202,7 +204,14 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	if err := d.openQueue(); err != nil {
 		return err
 	}
-	return d.openAPI(keys, registry)
+	tokens, err := d.openTokens()
+	if err != nil {
+		return err
+	}
+	if d.signIn, err = d.openSignIn(tokens, forgeClient); err != nil {
+		return err
+	}
+	return d.openAPI(keys, tokens, registry)
 }
 
 // looksPersonal is what the provisioner may know of sanitizing.
@@ -251,18 +260,18 @@ func (d *daemon) openQueue() error {
 		Handlers: jobs.Handlers{
 			Converge: d.previews.Converge, PullRequest: d.previews.SyncPullRequest, Publish: d.previews.Publish,
 			Delivery: d.previews.HandleDelivery, BuildTemplate: d.buildTemplate,
-			Reconcile: d.previews.Reconcile, Expire: d.previews.Expire, Sweep: d.sweep,
+			Reconcile: d.previews.Reconcile, Expire: d.expire, Sweep: d.sweep,
 			Schedule: d.templates.RunSchedules,
 		},
 	})
 	return err
 }
 
-func (d *daemon) openAPI(keys *auth.Keys, registry *prometheus.Registry) error {
+func (d *daemon) openAPI(keys *auth.Keys, tokens *auth.Tokens, registry *prometheus.Registry) error {
 	host, port := d.config.GatewayAddress()
 	opts := api.Options{
 		Previews: d.previews, Templates: d.templates, Store: d.store, Watcher: d.watcher,
-		Tokens: auth.NewTokens(keys, d.store, time.Now), Projects: d.projectNames, AttestationKey: proof.NewSigner(keys.Attestation).Public(),
+		Tokens: tokens, Projects: d.projectNames, AttestationKey: proof.NewSigner(keys.Attestation).Public(),
 		GatewayHost: host, GatewayPort: port, SSLMode: "require", Ready: d.ready, Metrics: registry,
 		Logger: d.logger, Clock: time.Now, Version: version,
 	}
@@ -273,6 +282,7 @@ func (d *daemon) openAPI(keys *auth.Keys, registry *prometheus.Registry) error {
 	if opts.Exchange, err = d.openExchange(opts.Tokens); err != nil {
 		return err
 	}
+	d.people(&opts)
 	d.api, err = api.New(opts)
 	return err
 }
@@ -316,7 +326,7 @@ func (d *daemon) refreshMetrics(ctx context.Context) {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.forgetMachines(ctx))
+	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.forgetPeople(ctx), d.forgetMachines(ctx))
 }
 
 // restartBuilds starts the builds again that a process left when it died. One that runs has its lock, and is not touched.
@@ -346,7 +356,7 @@ func (d *daemon) restartBuilds(ctx context.Context) error {
 
 // repair is what the periodic jobs do, once, now.
 func (d *daemon) repair(ctx context.Context) {
-	for name, job := range map[string]func(context.Context) error{"reconcile": d.previews.Reconcile, "sweep": d.sweep, "expire": d.previews.Expire} {
+	for name, job := range map[string]func(context.Context) error{"reconcile": d.previews.Reconcile, "sweep": d.sweep, "expire": d.expire} {
 		if err := job(ctx); err != nil && ctx.Err() == nil {
 			d.logger.WarnContext(ctx, "cannot repair yet; the periodic job goes on", "job", name, "error", err)
 		}
