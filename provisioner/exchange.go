@@ -97,7 +97,7 @@ func (s *Service) knownPullRequest(ctx context.Context, q auth.CIQuery) (*auth.C
 	}
 	var of *mayfly.Preview
 	for _, p := range previews {
-		if p.PR == nil || p.WantDeleted || p.ClosedAt != nil || !named(q, p.PR.Number, p.PR.HeadRef, p.PR.Fork) {
+		if p.PR == nil || p.WantDeleted || p.ClosedAt != nil || !asksFor(q, p.PR.Number, p.PR.HeadRef, p.PR.Fork) {
 			continue
 		}
 		if of != nil && of.PR.Number != p.PR.Number {
@@ -117,8 +117,8 @@ func (s *Service) knownPullRequest(ctx context.Context, q auth.CIQuery) (*auth.C
 	return &auth.CIPullRequest{RepositoryID: q.RepositoryID, Number: of.PR.Number, Fork: of.PR.Fork, Approved: approved}, nil
 }
 
-// named reports whether a pull request is the one that is asked for. The branch of a fork may have any name, and names none of ours.
-func named(q auth.CIQuery, number int, branch string, fork bool) bool {
+// asksFor reports whether a pull request is the one that is asked for. The branch of a fork may have any name, and names none of ours.
+func asksFor(q auth.CIQuery, number int, branch string, fork bool) bool {
 	if q.Branch != "" && (fork || branch != q.Branch) {
 		return false
 	}
@@ -146,7 +146,7 @@ func (s *Service) foundPullRequest(ctx context.Context, q auth.CIQuery) (*auth.C
 	}
 	var of *forge.PullRequest
 	for _, pr := range candidates {
-		if !pr.Open() || !named(q, pr.Number, pr.HeadRef, pr.Fork) {
+		if !pr.Open() || !asksFor(q, pr.Number, pr.HeadRef, pr.Fork) {
 			continue
 		}
 		if of != nil {
