@@ -58,8 +58,10 @@ type Engine struct {
 	// container" at worst, and saves checking labels by inspection before each call.
 	ids sync.Map
 	// images caches what probing an image found, by image id.
-	images  sync.Map
-	flights singleflight.Group
+	images sync.Map
+	// programs caches where programFile has put a program, by its own path.
+	programs sync.Map
+	flights  singleflight.Group
 
 	owner *owner
 }

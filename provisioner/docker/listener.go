@@ -24,11 +24,11 @@ func ownerOfRunDir(name string) string {
 	return before
 }
 
-// runListener serves one Unix socket in a directory of its own and hands every connection to a callback.
+// runListener serves Unix sockets in a directory of its own and hands every connection to a callback.
 type runListener struct {
-	dir      string
-	listener net.Listener
-	log      *slog.Logger
+	dir       string
+	listeners []net.Listener
+	log       *slog.Logger
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -36,30 +36,43 @@ type runListener struct {
 	done   sync.WaitGroup
 }
 
-// listen opens the socket. Anyone in the container may connect: whatever user the command runs as.
+// listen opens the socket of Postgres alone.
 func (e *Engine) listen(ctx context.Context, handle func(net.Conn)) (*runListener, error) {
+	return e.listenAt(ctx, map[string]func(net.Conn){socketName: handle})
+}
+
+// listenAt opens sockets by their file names. Anyone in the container may connect: whatever user the command runs as.
+func (e *Engine) listenAt(ctx context.Context, sockets map[string]func(net.Conn)) (*runListener, error) {
 	dir := filepath.Join(e.runsDir(), e.owner.id+"-"+randomHex()[:8])
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make listener directory: %w", err)
 	}
 	l := &runListener{dir: dir, log: e.log, conns: make(map[net.Conn]struct{})}
-	path := filepath.Join(dir, socketName)
-	var err error
-	var config net.ListenConfig
-	if l.listener, err = config.Listen(ctx, "unix", path); err == nil {
-		//nolint:gosec // the command's user must get in; the run directory above lets nobody else
-		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666))
+	//nolint:gosec // the command's user must get in; the run directory above lets nobody else
+	err := os.Chmod(dir, 0o711)
+	for name, handle := range sockets {
+		path := filepath.Join(dir, name)
+		var config net.ListenConfig
+		var listener net.Listener
+		if err == nil {
+			listener, err = config.Listen(ctx, "unix", path)
+		}
+		if err != nil {
+			break
+		}
+		l.listeners = append(l.listeners, listener)
+		err = os.Chmod(path, 0o666) //nolint:gosec // as above
+		l.done.Go(func() { l.accept(listener, handle) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for the command's connections: %w", err), l.close())
 	}
-	l.done.Go(func() { l.accept(handle) })
 	return l, nil
 }
 
-func (l *runListener) accept(handle func(net.Conn)) {
+func (l *runListener) accept(listener net.Listener, handle func(net.Conn)) {
 	for {
-		conn, err := l.listener.Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				l.log.Warn("accepting a command's connection failed", "error", err)
@@ -90,10 +103,10 @@ func (l *runListener) forget(conn net.Conn) {
 	l.mu.Unlock()
 }
 
-// close ends the listener and all its connections, waits for the callbacks and removes the directory.
+// close ends the listeners and all their connections, waits for the callbacks and removes the directory.
 func (l *runListener) close() error {
-	if l.listener != nil {
-		_ = l.listener.Close()
+	for _, listener := range l.listeners {
+		_ = listener.Close()
 	}
 	l.mu.Lock()
 	l.closed = true
