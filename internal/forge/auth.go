@@ -190,6 +190,10 @@ func (a *appAuth) bearer(ctx context.Context, who account) (secret, error) {
 			return nil, notFound(err, "the GitHub App is no longer installed (installation %d)", int64(who)).
 				WithHint("install the App again, or remove the project")
 		}
+		if refused := (*Refused)(nil); errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+			return nil, mayfly.Errorf(mayfly.CodeForgeUnavailable, "the GitHub App's installation %d is suspended, or may not have a token: %w", int64(who), err).
+				WithHint("an owner of the account can unsuspend it under Settings, GitHub Apps; previews that exist stay as they are until then")
+		}
 		return nil, fmt.Errorf("get a token for installation %d: %w", int64(who), err)
 	}
 	// The token's form is GitHub's business: its length and prefix have changed before.

@@ -3,6 +3,7 @@ package forge
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ type Client struct {
 	mu      sync.Mutex
 	blocked map[account]time.Time // until when GitHub refuses requests
 	self    string                // login that comments are written as; "" until asked
+	queries queries
+	ours    map[int64][sha256.Size]byte // the text of comments that are known to be ours, as last seen
+	lacking map[lack]time.Time          // until when a permission that is missing is not tried again
 }
 
 // New returns a client. It makes no request: a wrong token is found out by the first call.
@@ -68,7 +72,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		http: o.HTTP, log: o.Logger, now: o.Now, limits: o.Limits.withDefaults(),
 		objects: newObjectCache(objectCacheBytes), pages: newPageCache(pageCacheEntries),
-		blocked: map[account]time.Time{},
+		blocked: map[account]time.Time{}, lacking: map[lack]time.Time{}, ours: map[int64][sha256.Size]byte{}, queries: queries{nodes: map[int64]string{}, sizes: map[string]int64{}},
 	}
 	if c.http == nil {
 		c.http = &http.Client{}
@@ -234,6 +238,9 @@ func (c *Client) send(ctx context.Context, who account, in call, bearer secret) 
 // failed turns an answer that is not 2xx into an error, and remembers for how long GitHub refuses who.
 func (c *Client) failed(who account, in call, reply *http.Response, body []byte) error {
 	if until, ok := rateLimit(reply, body, c.now()); ok {
+		if reply.Header.Get("X-RateLimit-Resource") == "graphql" && reply.Header.Get("Retry-After") == "" {
+			return rateLimited(until) // the limit of queries is one of its own
+		}
 		c.mu.Lock()
 		c.blocked[who] = until
 		c.mu.Unlock()

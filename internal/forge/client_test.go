@@ -59,7 +59,7 @@ func TestBothModes(t *testing.T) {
 			pr := b.open(t, "loyalty", map[string]string{"db/migrations/001_a.up.sql": "SELECT 1;\n"})
 
 			repo, err := b.client.Repository(ctx, "acme/shop")
-			if err != nil || repo != (forge.Repository{ID: b.repo.ID(), FullName: "acme/shop", DefaultBranch: "main"}) {
+			if err != nil || repo != (forge.Repository{ID: b.repo.ID(), FullName: "acme/shop", DefaultBranch: "main", OwnerID: repo.OwnerID}) || repo.OwnerID == 0 {
 				t.Fatalf("Repository = %+v, %v", repo, err)
 			}
 			pull, err := b.client.PullRequest(ctx, repo.ID, pr.Number())
@@ -100,6 +100,9 @@ func TestRepositoryRenamed(t *testing.T) {
 	}
 	b.repo.Archive()
 	want := forge.Repository{ID: b.repo.ID(), FullName: "acme/store", DefaultBranch: "main", Archived: true}
+	if found, err := b.client.Repository(t.Context(), "acme/store"); err == nil {
+		want.OwnerID = found.OwnerID
+	}
 	for _, name := range []string{"acme/shop", "acme/store"} {
 		if got, err := b.client.Repository(t.Context(), name); err != nil || got != want {
 			t.Errorf("Repository(%q) = %+v, %v; want %+v", name, got, err, want)

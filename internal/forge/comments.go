@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,25 +43,37 @@ func (c *Client) UpsertComment(ctx context.Context, repoID int64, number int, kn
 }
 
 func (c *Client) upsertComment(ctx context.Context, who account, repoID int64, number int, known int64, marker, body string) (int64, error) {
-	self, err := c.Self(ctx)
+	ours, err := c.isOurs(ctx, who, repoID, known)
 	if err != nil {
 		return 0, err
 	}
-	current, err := c.knownComment(ctx, who, repoID, known, self)
-	if err != nil {
-		return 0, err
-	}
-	if current == nil {
-		if current, err = c.searchComment(ctx, who, repoID, number, self, marker); err != nil {
-			return 0, err
+	if ours {
+		if c.isText(known, body) {
+			return known, nil
+		}
+		var edited github.IssueComment
+		err := c.exchange(ctx, who, call{method: http.MethodPatch, path: commentPath(repoID, known), body: commentBody{body}}, &edited)
+		if err == nil {
+			c.noteOurs(known, body)
+		}
+		if !errors.Is(err, errNotFound) {
+			return known, err
 		}
 	}
+	current, err := c.searchComment(ctx, who, repoID, number, marker)
+	if err != nil {
+		return 0, err
+	}
 	if current != nil {
+		c.noteOurs(current.GetID(), current.GetBody())
 		if sameText(current.GetBody(), body) {
 			return current.GetID(), nil
 		}
 		in := call{method: http.MethodPatch, path: commentPath(repoID, current.GetID()), body: commentBody{body}}
 		err := c.exchange(ctx, who, in, new(github.IssueComment))
+		if err == nil {
+			c.noteOurs(current.GetID(), body)
+		}
 		if !errors.Is(err, errNotFound) {
 			return current.GetID(), err
 		}
@@ -71,28 +84,60 @@ func (c *Client) upsertComment(ctx context.Context, who account, repoID int64, n
 	if err := c.exchange(ctx, who, in, &created); err != nil {
 		return 0, err
 	}
+	c.noteOurs(created.GetID(), body)
 	return created.GetID(), nil
+}
+
+// isOurs reports whether a comment was written with these credentials. What this process has written or read itself is not asked for
+// again: an id is never given to another comment. The stored id may be from before the credentials were changed.
+func (c *Client) isOurs(ctx context.Context, who account, repoID, id int64) (bool, error) {
+	c.mu.Lock()
+	_, ours := c.ours[id]
+	c.mu.Unlock()
+	if id == 0 || ours {
+		return ours, nil
+	}
+	var comment github.IssueComment
+	err := c.get(ctx, who, commentPath(repoID, id), &comment)
+	if errors.Is(err, errNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	self, err := c.Self(ctx)
+	if err != nil || comment.GetUser().GetLogin() != self {
+		return false, err
+	}
+	c.noteOurs(id, comment.GetBody())
+	return true, nil
+}
+
+// maxOurs bounds how many comments are remembered.
+const maxOurs = 10_000
+
+func (c *Client) noteOurs(id int64, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ours) >= maxOurs {
+		clear(c.ours)
+	}
+	c.ours[id] = sha256.Sum256([]byte(normal(text)))
+}
+
+// isText reports whether a comment of ours had this text when it was seen last.
+func (c *Client) isText(id int64, text string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ours[id] == sha256.Sum256([]byte(normal(text)))
 }
 
 func commentPath(repoID, id int64) string {
 	return fmt.Sprintf("repositories/%d/issues/comments/%d", repoID, id)
 }
 
-// knownComment reads the comment with a stored id. nil if it is gone or is not ours.
-func (c *Client) knownComment(ctx context.Context, who account, repoID, id int64, self string) (*github.IssueComment, error) {
-	if id == 0 {
-		return nil, nil //nolint:nilnil // no comment is an answer, not an error
-	}
-	var comment github.IssueComment
-	err := c.get(ctx, who, commentPath(repoID, id), &comment)
-	if errors.Is(err, errNotFound) || (err == nil && comment.GetUser().GetLogin() != self) {
-		return nil, nil //nolint:nilnil // as above
-	}
-	return &comment, err
-}
-
 // searchComment finds our own comment by its marker. nil if there is none.
-func (c *Client) searchComment(ctx context.Context, who account, repoID int64, number int, self, marker string) (*github.IssueComment, error) {
+func (c *Client) searchComment(ctx context.Context, who account, repoID int64, number int, marker string) (*github.IssueComment, error) {
 	var found *github.IssueComment
 	path := fmt.Sprintf("repositories/%d/issues/%d/comments", repoID, number)
 	err := c.list(ctx, who, path, false, func(page []byte) (bool, error) {
@@ -101,7 +146,14 @@ func (c *Client) searchComment(ctx context.Context, who account, repoID int64, n
 			return false, mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub's list of comments cannot be read: %w", err)
 		}
 		for _, comment := range comments {
-			if comment.GetUser().GetLogin() == self && strings.Contains(comment.GetBody(), marker) {
+			if !strings.Contains(comment.GetBody(), marker) {
+				continue
+			}
+			self, err := c.Self(ctx) // asked only where somebody may have copied the marker
+			if err != nil {
+				return false, err
+			}
+			if comment.GetUser().GetLogin() == self {
 				found = comment
 				return false, nil
 			}
@@ -111,8 +163,8 @@ func (c *Client) searchComment(ctx context.Context, who account, repoID int64, n
 	return found, err
 }
 
-// sameText compares as GitHub stores: it may trim, and browsers send CRLF.
-func sameText(a, b string) bool {
-	normal := func(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")) }
-	return normal(a) == normal(b)
-}
+// sameText compares as GitHub stores.
+func sameText(a, b string) bool { return normal(a) == normal(b) }
+
+// normal is a text as GitHub stores it: it may trim, and browsers send CRLF.
+func normal(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")) }

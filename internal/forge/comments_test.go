@@ -60,7 +60,7 @@ func TestUpsertComment(t *testing.T) {
 			expect("an id that is somebody else's", "four", id, 1, 3)
 			b.repo.DeleteComment(id)
 			id = upsert(id, "five")
-			expect("deleted", "five", id, 2, 3)
+			expect("deleted", "five", id, 2, 4)
 		})
 	}
 }
@@ -95,7 +95,7 @@ func TestSetStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.repo.Statuses(sha)
-	if len(got) != 1 || got[0].State != "failure" || got[0].Context != "mayfly/database" || got[0].TargetURL != status.TargetURL {
+	if len(got) != 1 || got[0].State != "failure" || got[0].Context != forge.StatusContext || got[0].TargetURL != status.TargetURL {
 		t.Fatalf("statuses %+v", got)
 	}
 	if n := utf8.RuneCountInString(got[0].Description); n > 140 || n < 100 || strings.Contains(got[0].Description, "\n") {

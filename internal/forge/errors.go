@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,8 +27,12 @@ func (e *RateLimited) Error() string {
 	return "rate limit of GitHub reached until " + e.Until.UTC().Format(time.RFC3339)
 }
 
-// RetryAfter says how long to sleep. The job queue asks every error for it.
-func (e *RateLimited) RetryAfter() time.Duration { return time.Until(e.Until) }
+// RetryAfter says how long to sleep. The job queue asks every error for it. It adds some time at random: all jobs wait for the same
+// moment, and would reach the next limit together.
+func (e *RateLimited) RetryAfter() time.Duration {
+	const spread = 5 * time.Second
+	return time.Until(e.Until) + rand.N(spread) //nolint:gosec // jitter, not a secret
+}
 
 // Refused is in the chain of an error when GitHub does not take Mayfly's credentials (401) or they do not allow the
 // request (403). Trying again helps only after somebody changed something. The *mayfly.Error around it has

@@ -72,15 +72,8 @@ func (c *Client) Files(ctx context.Context, repoID int64, sha, dir string) ([]Fi
 	var files []File
 	err = c.asRepository(ctx, repoID, func(who account) error {
 		r := &reader{client: c, who: who, repoID: repoID}
-		tree, err := r.find(ctx, sha, segments)
-		if err != nil || tree == "" {
-			return err
-		}
-		found, err := r.walk(ctx, tree, strings.Join(segments, "/"))
-		if err != nil {
-			return err
-		}
-		files, err = r.read(ctx, found)
+		var err error
+		files, err = r.files(ctx, sha, segments)
 		return err
 	})
 	if err != nil {

@@ -86,6 +86,7 @@ func (c *Client) repository(ctx context.Context, who account, path, name string)
 	if r.GetID() == 0 {
 		return Repository{}, mayfly.Errorf(mayfly.CodeForgeUnavailable, "GitHub named no id for %s", name)
 	}
+	c.learnNode(r.GetID(), r.GetNodeID())
 	return Repository{ID: r.GetID(), FullName: r.GetFullName(), DefaultBranch: r.GetDefaultBranch(), Archived: r.GetArchived(), OwnerID: r.GetOwner().GetID()}, nil
 }
 
@@ -109,6 +110,7 @@ func (c *Client) PullRequest(ctx context.Context, repoID int64, number int) (*Pu
 	case err != nil:
 		return nil, fmt.Errorf("read pull request %d of repository %d: %w", number, repoID, err)
 	}
+	c.learnNode(p.GetBase().GetRepo().GetID(), p.GetBase().GetRepo().GetNodeID())
 	return pullRequest(repoID, &p)
 }
 

@@ -23,8 +23,8 @@ const (
 	StatusError   StatusState = "error"
 )
 
-// StatusContext is the name of Mayfly's commit status.
-const StatusContext = "mayfly/database"
+// StatusContext is the name of a commit status that is given none.
+const StatusContext = CheckDatabase
 
 // maxDescription is GitHub's limit on the description, in characters.
 const maxDescription = 140

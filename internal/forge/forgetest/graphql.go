@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -108,18 +109,28 @@ func (r *Repo) selected(ctx context.Context, set ast.SelectionSet, variables map
 	for _, selection := range set {
 		switch selection := selection.(type) {
 		case *ast.InlineFragment:
-			if selection.TypeCondition == o.kind || selection.TypeCondition == "GitObject" || o.kind == "" && selection.TypeCondition == "Repository" {
-				if more, ok := r.selected(ctx, selection.SelectionSet, variables, o).(object); ok {
-					for name, value := range more {
-						out[name] = value
-					}
-				}
-			}
+			r.merge(ctx, out, selection.TypeCondition, selection.SelectionSet, variables, o)
+		case *ast.FragmentSpread:
+			r.merge(ctx, out, selection.Definition.TypeCondition, selection.Definition.SelectionSet, variables, o)
 		case *ast.Field:
 			out[selection.Alias] = r.field(ctx, selection, variables, o)
 		}
 	}
 	return out
+}
+
+// merge adds what a fragment selects, if it is about objects of this kind.
+func (r *Repo) merge(ctx context.Context, out object, condition string, set ast.SelectionSet, variables map[string]any, o *gitObject) {
+	kind := map[string]string{"": "Repository", "entry": "TreeEntry"}[o.kind]
+	if kind == "" {
+		kind = o.kind
+	}
+	if condition != kind && condition != "GitObject" {
+		return
+	}
+	if more, ok := r.selected(ctx, set, variables, o).(object); ok {
+		maps.Copy(out, more)
+	}
 }
 
 func (r *Repo) field(ctx context.Context, f *ast.Field, variables map[string]any, o *gitObject) any {

@@ -204,8 +204,8 @@ func (o *operation) complete(ctx context.Context, r *http.Request, request []byt
 		Options: &openapi3filter.Options{IncludeResponseStatus: status < 500},
 	}
 	response := o.route.Operation.Responses.Status(status)
-	if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound || status >= 500 || status == http.StatusTooManyRequests {
-		return body, nil // any operation may be refused; the description lists that for some only
+	if response == nil && status >= 400 || status >= 500 {
+		return body, nil // any operation may be refused or fail; the description lists that for some only
 	}
 	var media *openapi3.MediaType
 	if response != nil && response.Value != nil {

@@ -89,6 +89,9 @@ func trimREST(from string) error {
 	}
 	components := map[string]object{}
 	follow(paths, document.Components, components)
+	if err := correct(components); err != nil {
+		return err
+	}
 	out, err := json.Marshal(strip(object{
 		"openapi": document.OpenAPI, "info": object{"title": "GitHub v3 REST API, the part that Mayfly uses", "version": document.Info["version"]},
 		"paths": paths, "components": components,
@@ -128,6 +131,23 @@ func follow(v any, all, kept map[string]object) {
 			follow(member, all, kept)
 		}
 	}
+}
+
+// correct mends where GitHub's description is known not to be what GitHub does: the repository of a pull request's head is null when
+// that fork was deleted (so are the published webhook payloads).
+func correct(components map[string]object) error {
+	v := any(components["schemas"])
+	for _, name := range []string{"pull-request", "properties", "head", "properties", "repo"} {
+		o, ok := v.(object)
+		if !ok || o[name] == nil {
+			return fmt.Errorf("the description of pull requests has changed: no %s", name)
+		}
+		if name == "repo" {
+			o[name] = object{"nullable": true, "allOf": []any{o[name]}}
+		}
+		v = o[name]
+	}
+	return nil
 }
 
 // strip leaves out what is for people.
