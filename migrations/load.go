@@ -35,7 +35,8 @@ type Load struct {
 	// Readers and Writers are how many sessions there were for each table.
 	Readers int `json:"readers"`
 	Writers int `json:"writers"`
-	// DurationMS is how long the migrations took under the load.
+	// Key identifies the migrations. DurationMS is how long they took under the load.
+	Key        string      `json:"key"`
 	DurationMS float64     `json:"duration_ms"`
 	Tables     []LoadTable `json:"tables"`
 	// Error says why the migrations failed under the load, "" if they did not.
@@ -78,7 +79,7 @@ type LoadOptions struct {
 func (h *History) ApplyUnderLoad(ctx context.Context, plan Plan, opts LoadOptions) (*Load, error) {
 	opts.ApplyOptions = opts.withDefaults()
 	opts.Observe, opts.observed, opts.Progress = false, nil, func(Step) {}
-	out := &Load{Readers: opts.Readers, Writers: opts.Writers, Tables: []LoadTable{}}
+	out := &Load{Key: plan.Key(), Readers: opts.Readers, Writers: opts.Writers, Tables: []LoadTable{}}
 	conn, err := opts.Connect(ctx)
 	if err != nil {
 		return nil, err

@@ -22,19 +22,7 @@ func planned(kind FindingKind) bool {
 // Rebase brings what a report says of the files up to a base branch that changed after the run. plan compares the same files with the
 // database as it was before anything was applied, refused is what that gave. The figures of the run stay.
 func (r *Report) Rebase(plan Plan, refused error) {
-	ran := map[string]bool{}
-	for i := range r.Migrations {
-		if r.Migrations[i].Status == StatusApplied {
-			ran[r.Migrations[i].Version] = true
-		}
-	}
 	r.Migrations = slices.Clone(plan.Migrations)
-	for i := range r.Migrations {
-		m := &r.Migrations[i]
-		if ran[m.Version] && (m.Status == StatusPending || m.Status == StatusOutOfOrder) { // by an earlier run on the same preview
-			m.Status, m.Reason = StatusApplied, ""
-		}
-	}
 	r.Skipped = append([]Skipped{}, plan.Skipped...)
 	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return planned(f.Kind) })
 	r.Findings = append(graded(plan.Findings), r.Findings...)

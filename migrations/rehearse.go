@@ -48,6 +48,17 @@ type Rollback struct {
 	Findings   []Finding        `json:"-"`
 }
 
+// String says in a few words how it went.
+func (r *Rollback) String() string {
+	switch {
+	case r.Passed:
+		return fmt.Sprintf("%d migrations up, down and up again", len(r.Steps)/3)
+	case r.Reason != "":
+		return r.Reason
+	}
+	return fmt.Sprintf("%d findings", len(r.Findings))
+}
+
 // RollbackStep is one migration going up or down.
 type RollbackStep struct {
 	Phase      string  `json:"phase"`
@@ -83,7 +94,6 @@ func (h *History) Reversible(plan Plan) *Reversible {
 	}
 	own := map[string]bool{}
 	r := &Reversible{}
-	hash := sha256.New()
 	for _, m := range plan.FromPullRequest {
 		own[m.Version] = true
 		if m.Repeatable {
@@ -102,15 +112,25 @@ func (h *History) Reversible(plan Plan) *Reversible {
 		first--
 	}
 	r.Before, r.Migrations = plan.Pending[:first], plan.Pending[first:]
-	for _, m := range plan.Pending {
+	r.Key = plan.Key()
+	return r
+}
+
+// Key identifies what of a plan is to be applied, what undoes it included.
+func (p Plan) Key() string {
+	own := map[string]bool{}
+	for _, m := range p.FromPullRequest {
+		own[m.Version] = true
+	}
+	hash := sha256.New()
+	for _, m := range p.Pending {
 		down := ""
 		if m.down != nil {
 			down = m.down.SHA
 		}
 		fmt.Fprintf(hash, "%q %q %q %t\n", m.Version, m.sha(), down, own[m.Version])
 	}
-	r.Key = hex.EncodeToString(hash.Sum(nil))
-	return r
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 // RehearseOptions are for Rehearse.
