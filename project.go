@@ -166,9 +166,16 @@ type MigrationSettings struct {
 	AlwaysRebuild bool
 	// Seed are SQL files or directories of the repository that are executed once, after the migrations.
 	Seed []string
+	// NoRehearsal leaves out the rehearsal of the pull request's down migrations.
+	NoRehearsal bool
+	// Load has the migrations run once more on a clone with others at work; its zero value does not.
+	Load MigrationLoad
 	// Runner is how the project's own command runs, for RunnerTools.
 	Runner RunnerSettings
 }
+
+// MigrationLoad is how many sessions read and write each table that the migrations work on, on a clone of its own.
+type MigrationLoad struct{ Readers, Writers int }
 
 // PreviewSettings limit what previews of a project may use.
 type PreviewSettings struct {
@@ -187,6 +194,11 @@ type PreviewSettings struct {
 	DiskBytes int64
 	// MaxPreviews bounds the live previews of this project. 0 means unbounded.
 	MaxPreviews int
+	// MaxSnapshots bounds the snapshots of this project, the origins of branches not counted. 0 means 20.
+	MaxSnapshots int
+	// SizeClasses are the server's size classes that previews of this project may have. nil means those that exceed none of the limits
+	// above.
+	SizeClasses []string
 	// PullRequests says which pull requests get a preview.
 	PullRequests PullRequestPolicy
 }

@@ -22,6 +22,39 @@ type fileMigrations struct {
 	Placeholders map[string]string `yaml:"placeholders"`
 	Contexts     []string          `yaml:"contexts"`
 	Labels       string            `yaml:"labels"`
+
+	RehearseRollback string             `yaml:"rehearse_rollback"`
+	Load             *fileMigrationLoad `yaml:"load"`
+}
+
+type fileMigrationLoad struct {
+	Readers *int `yaml:"readers"`
+	Writers *int `yaml:"writers"`
+}
+
+// maxLoad bounds the sessions of one kind for one table: there are up to eight tables.
+const maxLoad = 4
+
+// resolve gives a load without numbers one reader and one writer for each table.
+func (l *fileMigrationLoad) resolve() (mayfly.MigrationLoad, error) {
+	if l == nil {
+		return mayfly.MigrationLoad{}, nil
+	}
+	load := mayfly.MigrationLoad{Readers: 1, Writers: 1}
+	for _, n := range []struct {
+		given *int
+		to    *int
+	}{{l.Readers, &load.Readers}, {l.Writers, &load.Writers}} {
+		if n.given == nil {
+			continue
+		}
+		if *n.given < 0 || *n.given > maxLoad {
+			return load, mayfly.Errorf(mayfly.CodeInvalid, "migrations.load: %d sessions for a table are not from 0 to %d", *n.given, maxLoad).
+				WithHint("one reader and one writer show who has to wait")
+		}
+		*n.to = *n.given
+	}
+	return load, nil
 }
 
 // resolve checks the migrations of a project. With a path and without a tool, the tool is found out.
@@ -48,7 +81,17 @@ func (m *fileMigrations) resolve() (mayfly.MigrationSettings, error) {
 				WithHint("write it from the root of the repository, such as db/seeds")
 		}
 	}
+	load, err := m.Load.resolve()
+	if err != nil {
+		return none, err
+	}
+	switch m.RehearseRollback {
+	case "", "on", "off", "true", "false":
+	default:
+		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.rehearse_rollback is %q", m.RehearseRollback).WithHint("write on or off; it is on if left out")
+	}
 	return mayfly.MigrationSettings{
+		NoRehearsal: m.RehearseRollback == "off" || m.RehearseRollback == "false", Load: load,
 		Tool: tool, Path: dir, Table: m.Table, Timeout: time.Duration(m.Timeout),
 		StatementTimeout: time.Duration(m.StatementTimeout), LockTimeout: time.Duration(m.LockTimeout),
 		AlwaysRebuild: m.AlwaysRebuild, Seed: m.Seed, Placeholders: m.Placeholders, Contexts: m.Contexts, Labels: m.Labels,

@@ -20,6 +20,9 @@ func TestMigrations(t *testing.T) {
 		"no path":          {yaml: "{tool: goose}", err: "path is missing"},
 		"seeds only":       {yaml: "{seed: [db/seed.sql]}", err: "needs migrations.path"},
 		"seed outside":     {yaml: "{path: db, seed: [../x.sql]}", err: "not a path"},
+		"rehearsals off":   {yaml: "{path: db, rehearse_rollback: off, load: {writers: 2}}", tool: mayfly.MigrationToolAuto},
+		"rehearsals maybe": {yaml: "{path: db, rehearse_rollback: maybe}", err: "rehearse_rollback"},
+		"too much load":    {yaml: "{path: db, load: {readers: 99}}", err: "migrations.load"},
 		"seed and rebuild": {yaml: "{path: db, seed: [seeds/a.sql], always_rebuild: true}", tool: mayfly.MigrationToolAuto},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,6 +42,9 @@ func TestMigrations(t *testing.T) {
 			p, _ := c.Project("shop")
 			if p.Migrations.Tool != test.tool {
 				t.Errorf("tool %q, want %q", p.Migrations.Tool, test.tool)
+			}
+			if off := name == "rehearsals off"; p.Migrations.NoRehearsal != off || off && p.Migrations.Load != (mayfly.MigrationLoad{Readers: 1, Writers: 2}) {
+				t.Errorf("read %+v", p.Migrations)
 			}
 			if name == "seed and rebuild" && (!p.Migrations.AlwaysRebuild || !slices.Equal(p.Migrations.Seed, []string{"seeds/a.sql"})) {
 				t.Errorf("read %+v", p.Migrations)
