@@ -44,7 +44,7 @@ func (s *Service) migrationSlot(ctx context.Context) (release func(), err error)
 // migrate applies what the pull request's head has and the preview has not, and makes the preview ready. A preview that cannot be
 // brought there from where it is (an applied file was edited, a migration failed before) is rebuilt from its template.
 func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
-	project, err := s.project(p.Project)
+	project, err := s.projectFor(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,13 @@ func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
 	if err := s.apply(ctx, p, project, work); err != nil {
 		return err
 	}
-	return s.ready(ctx, p)
+	if err := s.Store.SetRehearsalDue(ctx, p.ID, true); err != nil {
+		return err
+	}
+	if err := s.ready(ctx, p); err != nil {
+		return err
+	}
+	return s.trials(ctx, p, project, work)
 }
 
 func (s *Service) rebuildBecause(ctx context.Context, p *mayfly.Preview, why string) error {
@@ -233,7 +239,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 		return err
 	}
 	var fresh *migrations.State // of the template
-	if p.ObservedSHA == "" {
+	if p.ObservedSHA == "" && p.SnapshotID == "" {
 		fresh = &state
 	}
 	known := s.recorded(ctx, p, project, fresh)
@@ -276,7 +282,27 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	if applyErr == nil {
 		s.findPersonal(ctx, p, report, before, s.columns(ctx, conn))
 	}
+	if err := s.continueReport(ctx, p, known, work, report); err != nil {
+		return errors.Join(applyErr, err)
+	}
 	return errors.Join(applyErr, s.storeReport(ctx, p, work.history, report), s.touch(ctx, p, work.history, report, false))
+}
+
+// continueReport adds to the report of a run that went on from an earlier one what that one did.
+func (s *Service) continueReport(ctx context.Context, p *mayfly.Preview, known *recorded, work work, report *migrations.Report) error {
+	if p.ObservedSHA != "" {
+		earlier, err := s.storedReport(ctx, p)
+		if err != nil {
+			return err
+		}
+		report.After(earlier)
+		if known != nil {
+			plan, refused := work.history.Compare(known.comparison(known.state, work.base))
+			report.Rebase(plan, refused)
+		}
+	}
+	report.Waive(work.history)
+	return nil
 }
 
 // applySeeds runs the seed files, in a session of their own: a migration may have changed anything in the other one.
@@ -322,11 +348,15 @@ func (s *Service) storeReport(ctx context.Context, p *mayfly.Preview, history *m
 // connectAsOwner logs in as the application's role, with its password: a session of the admin role that switched its role
 // could be switched back by a migration.
 func (s *Service) connectAsOwner(ctx context.Context, p *mayfly.Preview) (*pgx.Conn, error) {
+	return s.connectTo(ctx, p, p.Instance())
+}
+
+// connectTo is connectAsOwner for one of the preview's instances.
+func (s *Service) connectTo(ctx context.Context, p *mayfly.Preview, instance string) (*pgx.Conn, error) {
 	password, err := s.password(p)
 	if err != nil {
 		return nil, err
 	}
-	instance := p.Resource(p.ObservedGeneration)
 	config, err := cluster.ConnConfig(s.Engine, instance, p.Database)
 	if err != nil {
 		return nil, err

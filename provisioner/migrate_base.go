@@ -203,7 +203,7 @@ func baseNow(p *mayfly.Preview) string {
 // pending, edited or missing. It needs neither the preview's Postgres nor a migration to run, unless what is to be applied changed:
 // then the preview is rebuilt.
 func (s *Service) followBase(ctx context.Context, p *mayfly.Preview) error {
-	project, err := s.project(p.Project)
+	project, err := s.projectFor(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -258,6 +258,7 @@ func (s *Service) recompute(ctx context.Context, p *mayfly.Preview, project mayf
 		return "", "nothing to tell", err
 	}
 	report.Rebase(plan, refused)
+	report.Waive(head)
 	if err := s.restoreReport(ctx, p, report); err != nil {
 		return "", "", err
 	}

@@ -2,8 +2,8 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -23,85 +23,6 @@ func (e *LaterError) Error() string { return e.Reason }
 // RetryAfter says when to look again.
 func (e *LaterError) RetryAfter() time.Duration { return e.After }
 
-// HandleDelivery looks at a stored delivery: one about a pull request of a known repository leads to that pull request
-// being looked at; every other is recorded as ignored with the reason.
-func (s *Service) HandleDelivery(ctx context.Context, id string) error {
-	d, err := s.Store.Delivery(ctx, id)
-	if err != nil || d.State != store.DeliveryReceived {
-		return err
-	}
-	ignore := func(reason string) error {
-		s.Logger.InfoContext(ctx, "delivery ignored", "delivery", id, "event", d.Event, "repository", d.Repository, "reason", reason)
-		return s.Store.FinishDelivery(ctx, id, store.DeliveryIgnored, reason, 0, 0)
-	}
-	if d.Event != "pull_request" {
-		return ignore("the event is not about a pull request")
-	}
-	switch d.Action {
-	case "opened", "reopened", "synchronize", "closed", "edited", "ready_for_review", "converted_to_draft":
-	default:
-		return ignore("the action changes nothing for a preview")
-	}
-	projects, err := s.projectsOf(ctx, d.RepositoryID)
-	if err != nil {
-		return err
-	}
-	if len(projects) == 0 {
-		return ignore("no project has this repository")
-	}
-	return s.Store.FinishDelivery(ctx, id, store.DeliveryDone, "", d.RepositoryID, d.Number)
-}
-
-// repositoryTTL is how long a repository's name is taken to mean the same id.
-const repositoryTTL = 10 * time.Minute
-
-// repositoryID resolves a project's repository to its id on the forge.
-func (s *Service) repositoryID(ctx context.Context, fullName string) (int64, error) {
-	key := strings.ToLower(fullName)
-	s.mu.Lock()
-	known, ok := s.repositories[key]
-	s.mu.Unlock()
-	if ok && s.Clock().Sub(known.at) < repositoryTTL {
-		return known.id, nil
-	}
-	repository, err := s.Forge.Repository(ctx, fullName)
-	if err != nil {
-		if ok && mayfly.ErrorCode(err) == mayfly.CodeForgeUnavailable {
-			return known.id, nil // names seldom move; the forge may be down for longer than the cache lives
-		}
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.repositories[key] = knownRepository{id: repository.ID, branch: repository.DefaultBranch, at: s.Clock()}
-	return repository.ID, nil
-}
-
-// projectsOf returns the projects whose repository has this id. A project whose repository cannot be found is passed over.
-func (s *Service) projectsOf(ctx context.Context, repositoryID int64) ([]mayfly.Project, error) {
-	var found []mayfly.Project
-	if s.Forge == nil {
-		return nil, nil
-	}
-	for _, project := range s.Projects.Projects() {
-		if project.Repository == "" {
-			continue
-		}
-		id, err := s.repositoryID(ctx, project.Repository)
-		if mayfly.ErrorCode(err) == mayfly.CodeNotFound {
-			s.Logger.WarnContext(ctx, "repository of a project cannot be found", "project", project.Name, "repository", project.Repository)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if id == repositoryID {
-			found = append(found, project)
-		}
-	}
-	return found, nil
-}
-
 // SyncPullRequest reads a pull request from the forge and makes what should be follow it, in every project of its
 // repository. It is safe to call at any time for any pull request.
 func (s *Service) SyncPullRequest(ctx context.Context, repositoryID int64, number int) error {
@@ -109,48 +30,154 @@ func (s *Service) SyncPullRequest(ctx context.Context, repositoryID int64, numbe
 	if err != nil || len(projects) == 0 {
 		return err
 	}
+	// One at a time, and read within: of two jobs for one pull request the later one must not act on what was read earlier.
+	unlock, err := s.Store.Lock(ctx, fmt.Sprintf("pull request:%d:%d", repositoryID, number))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	pr, err := s.Forge.PullRequest(ctx, repositoryID, number)
 	if err != nil {
 		// A pull request is never deleted on GitHub: "not found" means that access was lost, and destroys nothing.
 		return fmt.Errorf("read pull request %d of repository %d: %w", number, repositoryID, err)
 	}
-	for _, project := range projects {
-		if err := s.syncIn(ctx, project, pr); err != nil {
-			return err
-		}
+	if err := s.freshBase(ctx, pr); err != nil {
+		return err
 	}
-	return nil
-}
-
-func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.PullRequest) error {
-	// Two jobs for one pull request (two deliveries close together) must not both create.
-	unlock, err := s.Store.Lock(ctx, fmt.Sprintf("pull request:%s:%d:%d", project.Name, pr.RepositoryID, pr.Number))
+	known, err := s.Store.Repository(ctx, repositoryID)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	var failures []error
+	for _, project := range projects {
+		if err := s.syncIn(ctx, project, pr, known.State == store.RepositoryArchived); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// freshBase replaces the base commit by the tip of the base branch where that is known to have moved: GitHub says where the branch was
+// when the pull request was pushed to last.
+func (s *Service) freshBase(ctx context.Context, pr *forge.PullRequest) error {
+	if !pr.Open() {
+		return nil
+	}
+	tips, err := s.Store.Branches(ctx, pr.RepositoryID)
+	if err != nil {
+		return err
+	}
+	tip := tips[pr.BaseRef]
+	if tip == "" || tip == pr.BaseSHA {
+		return nil
+	}
+	// Either may be the newer one.
+	now, err := s.branchTip(ctx, pr.RepositoryID, pr.BaseRef)
+	if mayfly.ErrorCode(err) == mayfly.CodeNotFound {
+		return nil // GitHub closes or retargets it
+	}
+	if err != nil {
+		return err
+	}
+	pr.BaseSHA = now
+	return nil
+}
+
+// branchTip asks for the tip of a branch, and remembers it.
+func (s *Service) branchTip(ctx context.Context, repositoryID int64, branch string) (string, error) {
+	tip, err := s.Forge.BranchHead(ctx, repositoryID, branch)
+	if mayfly.ErrorCode(err) == mayfly.CodeNotFound {
+		return "", errors.Join(err, s.Store.ForgetBranch(ctx, repositoryID, branch))
+	}
+	if err != nil {
+		return "", err
+	}
+	return tip, s.Store.SetBranch(ctx, repositoryID, branch, tip)
+}
+
+func keyOf(project mayfly.Project, pr *forge.PullRequest) store.PullRequestKey {
+	return store.PullRequestKey{Project: project.Name, RepositoryID: pr.RepositoryID, Number: pr.Number}
+}
+
+// syncIn makes the preview of a pull request in one project what the policies say. The caller holds the pull request's lock.
+func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.PullRequest, archived bool) error {
+	key := keyOf(project, pr)
+	known, err := s.Store.KnownPullRequest(ctx, key)
+	if err != nil {
+		return err
+	}
+	if known.HeadSHA != pr.HeadSHA {
+		if err := s.Store.SeeHead(ctx, key, pr.HeadSHA, s.Clock()); err != nil {
+			return err
+		}
+	}
+	if !pr.Open() && known.DismissedSHA != "" { // reopening it is a wish for a preview
+		if err := s.Store.Undismiss(ctx, key, s.Clock()); err != nil {
+			return err
+		}
+		known.DismissedSHA = ""
+	}
+	v, err := s.judge(ctx, project, pr, known, archived)
+	if err != nil {
+		return err
+	}
 	existing, err := s.Store.PreviewByPullRequest(ctx, project.Name, pr.RepositoryID, pr.Number)
 	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
 		return err
 	}
-	if !pr.Open() || pr.Fork {
-		if existing != nil && !existing.WantDeleted {
-			if _, err := s.delete(ctx, existing); err != nil {
-				return err
-			}
+	if err := s.obey(ctx, project, pr, known, existing, v); err != nil {
+		return err
+	}
+	if v.tell != nil {
+		s.Logger.InfoContext(ctx, "pull request gets no preview", "project", project.Name, "number", pr.Number, "state", v.tell.State, "reason", v.tell.Reason)
+		if err := s.TellOutcome(ctx, project, pr, *v.tell); err != nil {
+			return err
 		}
-		if pr.Open() {
-			return s.refuseFork(ctx, project, pr)
-		}
+	}
+	return s.Store.Decided(ctx, key, v.wish == wishPreview, fingerprint(project, pr, archived))
+}
+
+// obey makes the preview what the verdict says; existing is the live one, or nil.
+func (s *Service) obey(ctx context.Context, project mayfly.Project, pr *forge.PullRequest, known *store.KnownPullRequest, existing *mayfly.Preview, v verdict) error {
+	gone := existing == nil || existing.WantDeleted
+	switch {
+	case v.wish == wishHold:
+		return nil
+	case v.wish != wishPreview && gone:
+		return nil
+	case v.wish == wishGone:
+		_, err := s.delete(ctx, existing)
+		return err
+	case v.wish == wishNone:
+		return s.rest(ctx, project, existing)
+	case existing != nil && existing.WantDeleted: // reopened while it is being torn down: the new one comes after
+		return &LaterError{After: 300 * time.Millisecond, Reason: "the preview before is still being removed"}
+	case existing != nil:
+		return s.follow(ctx, existing, pr, v)
+	case known.DismissedSHA == pr.HeadSHA:
+		return nil // somebody removed it, or its time was up; the next push makes a new one
+	}
+	return s.createForPullRequest(ctx, pr, v)
+}
+
+// rest puts a preview to sleep whose pull request is closed, or no longer one that gets a preview, for the grace period. What cannot be
+// brought back as it was, and what strangers had, goes at once.
+func (s *Service) rest(ctx context.Context, project mayfly.Project, existing *mayfly.Preview) error {
+	whole := existing.ReadyAt != nil && existing.ObservedGeneration == existing.Generation
+	if project.Previews.PullRequests.Grace <= 0 || !whole || existing.PR.Fork {
+		_, err := s.delete(ctx, existing)
+		return err
+	}
+	if existing.ClosedAt != nil {
 		return nil
 	}
-	if existing == nil {
-		return s.createForPullRequest(ctx, project, pr)
-	}
-	if existing.WantDeleted { // reopened while it is being torn down: the new one comes after
-		return &LaterError{After: 300 * time.Millisecond, Reason: "the preview before is still being removed"}
-	}
-	return s.follow(ctx, existing, pr)
+	now := s.Clock()
+	s.Connections.Disconnect(existing.ID)
+	_, err := s.Store.ChangePreview(ctx, existing.ID, func(p *mayfly.Preview) error {
+		p.ClosedAt, p.WantSuspended = &now, true
+		return nil
+	})
+	return err
 }
 
 func pullRequestOf(pr *forge.PullRequest) *mayfly.PullRequest {
@@ -161,15 +188,12 @@ func pullRequestOf(pr *forge.PullRequest) *mayfly.PullRequest {
 	}
 }
 
-func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Project, pr *forge.PullRequest) error {
-	expired, err := s.Store.PullRequestExpired(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA)
-	if err != nil || expired {
-		return err // its time was up; the next push makes a new one
-	}
+func (s *Service) createForPullRequest(ctx context.Context, pr *forge.PullRequest, v verdict) error {
+	project := v.settings
 	p := &mayfly.Preview{
 		ID: mayfly.NewID("p"), Name: mayfly.PullRequestName(project.Name, pr.Number), Project: project.Name,
 		Kind: mayfly.KindPullRequest, PR: pullRequestOf(pr), Generation: 1, CreatedBy: "github:" + pr.Author,
-		Database: project.Postgres.Database, Owner: project.Postgres.Owner,
+		Database: project.Postgres.Database, Owner: project.Postgres.Owner, SchemaOnly: v.schemaOnly, Keep: v.keep,
 	}
 	if ttl := project.Previews.PullRequestTTL; ttl > 0 {
 		expires := s.Clock().Add(ttl)
@@ -180,23 +204,28 @@ func (s *Service) createForPullRequest(ctx context.Context, project mayfly.Proje
 }
 
 // follow makes an existing preview follow its pull request. Nothing is written when nothing changed.
-func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forge.PullRequest) error {
+func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forge.PullRequest, v verdict) error {
 	now := pullRequestOf(pr)
-	if existing.PR.Equal(now) {
+	if existing.PR.Equal(now) && existing.Keep == v.keep && existing.SchemaOnly == v.schemaOnly && existing.ClosedAt == nil {
 		return nil
 	}
 	_, err := s.Store.ChangePreview(ctx, existing.ID, func(p *mayfly.Preview) error {
-		if p.PR.HeadSHA != now.HeadSHA {
+		if p.PR.HeadSHA != now.HeadSHA || p.ClosedAt != nil {
 			p.WantSuspended = false // a suspended preview wakes to get the new migrations
 		}
-		p.PR = now
+		if p.SchemaOnly != v.schemaOnly { // with rows or without: neither becomes the other
+			p.SchemaOnly = v.schemaOnly
+			p.Generation++
+			s.newPassword(p)
+		}
+		p.PR, p.Keep, p.ClosedAt = now, v.keep, nil
 		return nil
 	})
 	return err
 }
 
-// refuseFork tells a fork's pull request that it gets no database, and does nothing else.
-func (s *Service) refuseFork(ctx context.Context, project mayfly.Project, pr *forge.PullRequest) error {
-	s.Logger.InfoContext(ctx, "pull request from a fork gets no database", "project", project.Name, "number", pr.Number)
-	return s.setStatus(ctx, project.Name, pr.RepositoryID, pr.Number, pr.HeadSHA, forge.StatusFor(forge.StatusData{State: forge.StateForkDenied}))
+// asleepForGood is the error for somebody who wants a preview whose pull request gets none now.
+func asleepForGood(p *mayfly.Preview) error {
+	return mayfly.Errorf(mayfly.CodeConflict, "preview %s sleeps because its pull request is closed", p.Name).
+		WithHint("it comes back with its data when the pull request is opened again, until its grace period ends")
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/forge"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner/driver"
 )
@@ -23,7 +24,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 	if err := s.reconcileInstances(ctx, previews); err != nil {
 		failures = append(failures, err)
 	}
-	if err := s.recordCommits(ctx); err != nil {
+	if err := errors.Join(s.recordCommits(ctx), s.recheckTrials(ctx)); err != nil {
 		failures = append(failures, err)
 	}
 	if s.Forge != nil {
@@ -34,6 +35,9 @@ func (s *Service) Reconcile(ctx context.Context) error {
 			if err := s.reconcilePullRequests(ctx, project, previews); err != nil {
 				failures = append(failures, err)
 			}
+		}
+		if err := s.removeAbandoned(ctx, previews); err != nil {
+			failures = append(failures, err)
 		}
 	}
 	return errors.Join(failures...)
@@ -50,7 +54,7 @@ func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Pre
 	}
 	running, stored := map[string]bool{}, map[string]bool{}
 	for _, instance := range instances {
-		running[instance.ID] = instance.Running
+		running[instance.ID] = instance.Running && !instance.Paused // one that a killed process held still is to go on
 	}
 	for _, volume := range volumes {
 		stored[volume.ID] = true
@@ -69,12 +73,29 @@ func (s *Service) reconcileInstances(ctx context.Context, previews []*mayfly.Pre
 	return nil
 }
 
+// reconcilePullRequests finds the open pull requests about which something has to be decided, and the previews whose pull request is not
+// among them. It asks the forge with conditional requests, and decides nothing that was decided before: where nothing happens, it costs
+// nothing of the rate limit.
 func (s *Service) reconcilePullRequests(ctx context.Context, project mayfly.Project, previews []*mayfly.Preview) error {
 	repositoryID, err := s.repositoryID(ctx, project.Repository)
+	if mayfly.ErrorCode(err) == mayfly.CodeNotFound {
+		return s.noteUnreachable(ctx, project)
+	}
 	if err != nil {
 		return err
 	}
+	state, ok, err := s.checkRepository(ctx, repositoryID)
+	if err != nil || !ok {
+		return err
+	}
 	open, err := s.Forge.OpenPullRequests(ctx, repositoryID)
+	if err != nil {
+		return err
+	}
+	if err := s.freshBases(ctx, repositoryID, open); err != nil {
+		return err
+	}
+	known, err := s.Store.KnownPullRequests(ctx, project.Name, repositoryID)
 	if err != nil {
 		return err
 	}
@@ -87,28 +108,69 @@ func (s *Service) reconcilePullRequests(ctx context.Context, project mayfly.Proj
 	for _, pr := range open {
 		p := existing[pr.Number]
 		delete(existing, pr.Number)
-		if pr.Fork || (p != nil && p.PR.HeadSHA == pr.HeadSHA && p.PR.BaseRef == pr.BaseRef) {
+		if s.decided(project, pr, p, known[pr.Number], state == store.RepositoryArchived) {
 			continue
-		}
-		if p == nil {
-			expired, err := s.Store.PullRequestExpired(ctx, project.Name, repositoryID, pr.Number, pr.HeadSHA)
-			if err != nil {
-				return err
-			}
-			if expired {
-				continue
-			}
 		}
 		if err := s.Store.RequestPullRequest(ctx, repositoryID, pr.Number); err != nil {
 			return err
 		}
 	}
-	for number := range existing { // not among the open ones: look at it by itself before anything is removed
+	for number, p := range existing { // not among the open ones: look at it by itself before anything is removed
+		if p.ClosedAt != nil {
+			continue
+		}
 		if err := s.Store.RequestPullRequest(ctx, repositoryID, number); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// decided reports whether the preview of an open pull request, nil for none, is what was decided about it as it is now.
+func (s *Service) decided(project mayfly.Project, pr *forge.PullRequest, p *mayfly.Preview, known *store.KnownPullRequest, archived bool) bool {
+	if known == nil || known.Decided != fingerprint(project, pr, archived) {
+		return false
+	}
+	if known.Wanted {
+		return p != nil && p.ClosedAt == nil || p == nil && known.DismissedSHA == pr.HeadSHA
+	}
+	return p == nil || p.ClosedAt != nil || !p.PR.Fork
+}
+
+// freshBases gives the pull requests the tips of their base branches, which are read again.
+func (s *Service) freshBases(ctx context.Context, repositoryID int64, open []*forge.PullRequest) error {
+	tips := map[string]string{}
+	for _, pr := range open {
+		tip, ok := tips[pr.BaseRef]
+		if !ok {
+			var err error
+			if tip, err = s.branchTip(ctx, repositoryID, pr.BaseRef); err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
+				return err
+			}
+			tips[pr.BaseRef] = tip
+		}
+		if tip != "" {
+			pr.BaseSHA = tip
+		}
+	}
+	return nil
+}
+
+// noteUnreachable notes that a project's repository cannot be found, and keeps what it has.
+func (s *Service) noteUnreachable(ctx context.Context, project mayfly.Project) error {
+	id := project.RepositoryID
+	if id == 0 {
+		var err error
+		if id, err = s.Store.PinnedRepository(ctx, project.Repository); err != nil {
+			return err
+		}
+	}
+	if id == 0 {
+		s.Logger.WarnContext(ctx, "repository of a project cannot be found", "project", project.Name, "repository", project.Repository)
+		return nil
+	}
+	_, err := s.unreachable(ctx, id)
+	return err
 }
 
 // Expire asks for previews to be removed whose time is up, and for idle ones to be suspended, and those that wrote too much.
@@ -121,12 +183,21 @@ func (s *Service) Expire(ctx context.Context) error {
 	for _, p := range previews {
 		switch {
 		case p.WantDeleted:
-		case p.ExpiresAt != nil && p.ExpiresAt.Before(now):
-			s.Logger.InfoContext(ctx, "preview expired", "preview", p.Name)
+		case s.overdue(p, now) && p.Protected(now): // until that is over
+		case p.ClosedAt != nil && now.Sub(*p.ClosedAt) >= s.grace(p):
+			s.Logger.InfoContext(ctx, "the grace period of a preview is over", "preview", p.Name)
 			if _, err := s.delete(ctx, p); err != nil {
 				return err
 			}
-		case s.idle(p, now):
+		case p.ExpiresAt != nil && p.ExpiresAt.Before(now) && !p.Keep:
+			s.Logger.InfoContext(ctx, "preview expired", "preview", p.Name)
+			if err := s.dismiss(ctx, p); err != nil {
+				return err
+			}
+			if _, err := s.delete(ctx, p); err != nil {
+				return err
+			}
+		case s.idle(p, s.idleAfter(ctx, p), now):
 			s.Logger.InfoContext(ctx, "preview is idle", "preview", p.Name)
 			if _, err := s.suspendIdle(ctx, p); err != nil {
 				return err
@@ -137,16 +208,28 @@ func (s *Service) Expire(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return s.Store.PurgeOnce(ctx)
 }
 
-func (s *Service) idle(p *mayfly.Preview, now time.Time) bool {
-	if p.State != mayfly.PreviewReady || p.WantSuspended || s.Connections.Active(p.ID) > 0 {
-		return false
-	}
+// overdue reports whether the preview would be removed now.
+func (s *Service) overdue(p *mayfly.Preview, now time.Time) bool {
+	return p.ClosedAt != nil && now.Sub(*p.ClosedAt) >= s.grace(p) || p.ExpiresAt != nil && p.ExpiresAt.Before(now) && !p.Keep
+}
+
+// grace is for how long a preview sleeps whose pull request is closed.
+func (s *Service) grace(p *mayfly.Preview) time.Duration {
+	project, _ := s.Projects.Project(p.Project) // a project that was removed has no grace any more
+	return project.Previews.PullRequests.Grace
+}
+
+// idleAfter is after which time without a connection a preview is put to sleep; negative for never.
+func (s *Service) idleAfter(ctx context.Context, p *mayfly.Preview) time.Duration {
 	project, _ := s.Projects.Project(p.Project)
-	after := or(project.Previews.IdleAfter, defaultIdleAfter)
-	if after < 0 {
+	return or(s.knownSettings(ctx, project, p).Previews.IdleAfter, defaultIdleAfter)
+}
+
+func (s *Service) idle(p *mayfly.Preview, after time.Duration, now time.Time) bool {
+	if p.State != mayfly.PreviewReady || p.WantSuspended || after < 0 || s.Connections.Active(p.ID) > 0 {
 		return false
 	}
 	used := p.CreatedAt
@@ -160,8 +243,9 @@ func (s *Service) idle(p *mayfly.Preview, now time.Time) bool {
 
 // suspendIdle looks again with the row locked: somebody may have connected since the list was read.
 func (s *Service) suspendIdle(ctx context.Context, p *mayfly.Preview) (*mayfly.Preview, error) {
+	after := s.idleAfter(ctx, p)
 	return s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error {
-		p.WantSuspended = p.WantSuspended || s.idle(p, s.Clock())
+		p.WantSuspended = p.WantSuspended || s.idle(p, after, s.Clock())
 		return nil
 	})
 }
@@ -205,6 +289,12 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if err := s.Volumes.Delete(ctx, volume.ID); err != nil {
 			return err
 		}
+	}
+	if err := s.sweepTrials(ctx, previews, volumes); err != nil {
+		return err
+	}
+	if err := s.sweepSnapshots(ctx, volumes, live); err != nil {
+		return err
 	}
 	return s.sweepGenerations(ctx, previews, instances)
 }

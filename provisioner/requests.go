@@ -5,52 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"strings"
-	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
 )
-
-// SandboxRequest asks for a sandbox.
-type SandboxRequest struct {
-	Project string
-	// Name is the part after "<project>-"; "" for a random one.
-	Name string
-	// TTL is how long it lives; 0 for the project's setting.
-	TTL       time.Duration
-	Labels    map[string]string
-	CreatedBy string
-	// Queue lets it wait for room, in the state queued, instead of being refused.
-	Queue bool
-}
-
-// CreateSandbox stores a new sandbox and returns without waiting for it to be made. CodeNotFound for an unknown project,
-// CodeNoTemplate, CodeConflict, CodeQuotaExceeded and CodePoolFull are told at once rather than later.
-func (s *Service) CreateSandbox(ctx context.Context, r SandboxRequest) (*mayfly.Preview, error) {
-	project, err := s.project(r.Project)
-	if err != nil {
-		return nil, err
-	}
-	short := or(r.Name, strings.ToLower(mayfly.NewID("")[:8]))
-	name, err := mayfly.SandboxName(project.Name, short)
-	if err != nil {
-		return nil, err
-	}
-	template, err := s.Store.LatestTemplate(ctx, project.Name)
-	if err != nil {
-		return nil, err
-	}
-	expires := s.Clock().Add(or(r.TTL, or(project.Previews.TTL, defaultTTL)))
-	p := &mayfly.Preview{
-		ID: mayfly.NewID("p"), Name: name, Project: project.Name, Kind: mayfly.KindSandbox, TemplateID: template.ID,
-		TemplateVersion: template.Version, Generation: 1,
-		ExpiresAt: &expires, Labels: r.Labels, CreatedBy: r.CreatedBy, Database: template.Database, Owner: template.Owner,
-	}
-	s.newPassword(p)
-	if err := s.add(ctx, p, project.Previews, r.Queue); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
 
 func (s *Service) project(name string) (mayfly.Project, error) {
 	project, ok := s.Projects.Project(name)
@@ -117,77 +74,9 @@ func (s *Service) Credentials(ctx context.Context, name string) (*Credentials, e
 	return &Credentials{Database: p.Name, User: p.Owner, Password: password}, nil
 }
 
-// Reset asks for a preview to be made anew from the newest template, with a new password. Its data is lost.
-func (s *Service) Reset(ctx context.Context, name string) (*mayfly.Preview, error) {
-	return s.change(ctx, name, func(p *mayfly.Preview) error {
-		template, err := s.Store.LatestTemplate(ctx, p.Project)
-		if err != nil {
-			return err
-		}
-		p.TemplateID = template.ID
-		p.Generation++
-		p.WantSuspended = false
-		s.newPassword(p)
-		return nil
-	})
-}
-
-// Change is what can be changed of a preview while it lives. Zero fields change nothing.
-type Change struct {
-	// TTL lets it live for this long from now, if that is later than it would have ended.
-	TTL time.Duration
-	// Suspended stops its Postgres, data staying, or starts it again. It also wakes on connect.
-	Suspended *bool
-}
-
-// maxExtension is the longest time from now that a preview may be extended to.
-const maxExtension = 90 * 24 * time.Hour
-
-// Change stores a change of a preview.
-func (s *Service) Change(ctx context.Context, name string, c Change) (*mayfly.Preview, error) {
-	if c.TTL < 0 || c.TTL > maxExtension {
-		return nil, mayfly.Errorf(mayfly.CodeInvalid, "cannot extend by %s", c.TTL).WithHint("use a time up to 90d")
-	}
-	return s.change(ctx, name, func(p *mayfly.Preview) error {
-		if until := s.Clock().Add(c.TTL); c.TTL > 0 && p.ExpiresAt != nil && p.ExpiresAt.Before(until) {
-			p.ExpiresAt = &until
-		}
-		if c.Suspended != nil {
-			p.WantSuspended = *c.Suspended
-		}
-		return nil
-	})
-}
-
 // Wake asks for a suspended preview to be started.
 func (s *Service) Wake(ctx context.Context, name string) (*mayfly.Preview, error) {
 	return s.change(ctx, name, func(p *mayfly.Preview) error { p.WantSuspended = false; return nil })
-}
-
-// Delete asks for a preview to be removed with everything it has. Deleting one that is being deleted changes nothing.
-func (s *Service) Delete(ctx context.Context, name string) (*mayfly.Preview, error) {
-	p, err := s.Store.PreviewByName(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return s.delete(ctx, p)
-}
-
-func (s *Service) delete(ctx context.Context, p *mayfly.Preview) (*mayfly.Preview, error) {
-	return s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error { p.WantDeleted = true; return nil })
-}
-
-func (s *Service) change(ctx context.Context, name string, change func(*mayfly.Preview) error) (*mayfly.Preview, error) {
-	p, err := s.Store.PreviewByName(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error {
-		if p.WantDeleted {
-			return mayfly.Errorf(mayfly.CodeConflict, "preview %s is being removed", p.Name)
-		}
-		return change(p)
-	})
 }
 
 // Await waits until the condition holds for the preview, or ctx ends, in which case it returns the last state with an
@@ -218,6 +107,9 @@ func (s *Service) AwaitConnectable(ctx context.Context, name string) (*mayfly.Pr
 	p, err := s.Store.PreviewByName(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	if p.ClosedAt != nil {
+		return nil, asleepForGood(p)
 	}
 	if p.State == mayfly.PreviewSuspended || p.WantSuspended {
 		if p, err = s.wakeForClient(ctx, name); err != nil {

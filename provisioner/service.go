@@ -21,6 +21,8 @@ type Engine interface {
 // Forge is what the provisioner needs of GitHub; internal/forge implements it. Repositories are named by their id, which
 // survives renames and transfers.
 type Forge interface {
+	PolicyForge
+
 	Repository(ctx context.Context, fullName string) (forge.Repository, error)
 	PullRequest(ctx context.Context, repositoryID int64, number int) (*forge.PullRequest, error)
 	OpenPullRequests(ctx context.Context, repositoryID int64) ([]*forge.PullRequest, error)
@@ -70,6 +72,8 @@ type Options struct {
 	ExternalURL string
 	// WatchDisk makes Expire suspend previews that outgrow their disk limit, for pools that do not enforce it themselves.
 	WatchDisk bool
+	// SizeClasses are the limits that a preview can be made with, by name.
+	SizeClasses map[string]mayfly.SizeClass
 	// MigrationSlots is how many pull requests' migrations may run at the same time; fewer than there are workers. 0 means 6.
 	MigrationSlots int
 	// LooksPersonal, if set, guesses from a column's name and type what personal data it holds; "" for none.
@@ -84,9 +88,12 @@ type Service struct {
 	Options
 
 	slots chan struct{} // one element for each pull request whose migrations run
+	shots chan struct{} // one element for each snapshot that is made
 
 	mu           sync.Mutex
 	repositories map[string]knownRepository // by lower-case full name
+	hooksAt      time.Time                  // when the webhooks of repositories were looked for
+	knownHooks   []forge.Hook
 }
 
 type knownRepository struct {
@@ -100,7 +107,7 @@ func New(opts Options) *Service {
 	if opts.Checkpoint == nil {
 		opts.Checkpoint = func(string) {}
 	}
-	s := &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), repositories: map[string]knownRepository{}}
+	s := &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), shots: make(chan struct{}, maxShots), repositories: map[string]knownRepository{}}
 	if opts.Store != nil {
 		opts.Store.SetLimits(s.limitsOf)
 	}
@@ -115,6 +122,8 @@ const (
 	defaultCPUs        = 2
 	defaultPids        = 256
 	defaultDiskBytes   = 10 << 30
+	// maxShots bounds the snapshots that one process makes at the same time.
+	maxShots = 4
 	// defaultMigrationTimeout bounds all migrations of one run together.
 	defaultMigrationTimeout = time.Hour
 )

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -108,9 +109,22 @@ func (e *Enqueuer) Converge(ctx context.Context, tx pgx.Tx, previewID string) er
 	return e.insert(ctx, tx, convergeArgs{previewID}, &river.InsertOpts{MaxAttempts: 8, Priority: 1})
 }
 
-// PullRequest implements store.Enqueuer.
+// PullRequest implements store.Enqueuer. A job that has not begun will read from the forge what this one would.
 func (e *Enqueuer) PullRequest(ctx context.Context, tx pgx.Tx, repositoryID int64, number int) error {
-	return e.insert(ctx, tx, pullRequestArgs{repositoryID, number}, &river.InsertOpts{Queue: queueForge})
+	args := pullRequestArgs{repositoryID, number}
+	encoded, err := json.Marshal(args)
+	if err != nil {
+		return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+	}
+	var waits bool
+	err = tx.QueryRow(ctx, `select exists (select from river_job where state = 'available' and kind = $1 and args @> $2)`, args.Kind(), string(encoded)).Scan(&waits)
+	if err != nil {
+		return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+	}
+	if waits {
+		return nil
+	}
+	return e.insert(ctx, tx, args, &river.InsertOpts{Queue: queueForge})
 }
 
 // Publish implements store.Enqueuer.

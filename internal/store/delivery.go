@@ -73,15 +73,19 @@ func (s *Store) Delivery(ctx context.Context, id string) (*Delivery, error) {
 	return &d, nil
 }
 
-// FinishDelivery records what became of a delivery and, if number is not 0, asks for that pull request to be looked at, in one
-// transaction.
-func (s *Store) FinishDelivery(ctx context.Context, id string, state DeliveryState, note string, repositoryID int64, number int) error {
+// FinishDelivery records what became of a delivery and asks for the pull requests of its repository to be looked at that have these
+// numbers, in one transaction.
+func (s *Store) FinishDelivery(ctx context.Context, id string, state DeliveryState, note string, repositoryID int64, numbers []int) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `update delivery set state = $2, note = $3, done_at = now() where id = $1`, id, state, note)
-		if err != nil || number == 0 {
+		if _, err := tx.Exec(ctx, `update delivery set state = $2, note = $3, done_at = now() where id = $1`, id, state, note); err != nil {
 			return err
 		}
-		return s.jobs.PullRequest(ctx, tx, repositoryID, number)
+		for _, number := range numbers {
+			if err := s.jobs.PullRequest(ctx, tx, repositoryID, number); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return failed(err, "finish delivery %q", id)

@@ -158,18 +158,18 @@ func (s *Store) RequestPublish(ctx context.Context, previewID string) error {
 	return nil
 }
 
-// BeginCommand records that a command is being carried out, with what the one who does it wants to remember. done is true if it
-// was carried out already; began is what was remembered at the first time.
-func (s *Store) BeginCommand(ctx context.Context, repositoryID, commentID int64, remember json.RawMessage) (began json.RawMessage, done bool, err error) {
+// BeginCommand records that a command is being carried out, with what the one who does it wants to remember. fresh is false if it was
+// begun before, finished is true if it was carried out; began is what was remembered at the first time.
+func (s *Store) BeginCommand(ctx context.Context, repositoryID, commentID int64, remember json.RawMessage) (began json.RawMessage, fresh, finished bool, err error) {
 	var raw []byte
 	err = s.pool.QueryRow(ctx, `
 		insert into comment_command (repository_id, comment_id, began) values ($1, $2, $3)
 		on conflict (repository_id, comment_id) do update set repository_id = excluded.repository_id
-		returning began, done`, repositoryID, commentID, string(remember)).Scan(&raw, &done)
+		returning began, xmax = 0, done`, repositoryID, commentID, string(remember)).Scan(&raw, &fresh, &finished)
 	if err != nil {
-		return nil, false, failed(err, "begin the command of comment %d", commentID)
+		return nil, false, false, failed(err, "begin the command of comment %d", commentID)
 	}
-	return raw, done, nil
+	return raw, fresh, finished, nil
 }
 
 // FinishCommand records that a command was carried out.
@@ -205,4 +205,41 @@ func (s *Store) PullRequestsAt(ctx context.Context, repositoryID int64, sha stri
 		return nil, failed(err, "find pull requests at %.7s", sha)
 	}
 	return numbers, nil
+}
+
+// ForgetPublished has the forge told everything about a pull request again, in every project.
+func (s *Store) ForgetPublished(ctx context.Context, repositoryID int64, number int) error {
+	_, err := s.pool.Exec(ctx, `update pull_request_record set status_sha = '', status_hash = '' where repository_id = $1 and number = $2`, repositoryID, number)
+	if err != nil {
+		return failed(err, "forget what was told about pull request %d", number)
+	}
+	return nil
+}
+
+// RequestReconcile asks for every live preview of a pull request to be looked at.
+func (s *Store) RequestReconcile(ctx context.Context) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `select distinct repository_id, number from preview where state <> 'deleted' and repository_id is not null`)
+		if err != nil {
+			return err
+		}
+		type key struct {
+			RepositoryID int64
+			Number       int
+		}
+		keys, err := pgx.CollectRows(rows, pgx.RowToStructByPos[key])
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := s.jobs.PullRequest(ctx, tx, k.RepositoryID, k.Number); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return failed(err, "ask for all pull requests to be looked at")
+	}
+	return nil
 }

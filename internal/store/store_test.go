@@ -241,7 +241,7 @@ func TestDeliveriesAreStoredOnce(t *testing.T) {
 	if fresh != 1 || len(b.jobs(t)) != 1 {
 		t.Errorf("%d of 10 equal deliveries were fresh; jobs: %v", fresh, b.jobs(t))
 	}
-	if err := b.FinishDelivery(ctx, "d1", store.DeliveryDone, "", 7, 1); err != nil {
+	if err := b.FinishDelivery(ctx, "d1", store.DeliveryDone, "", 7, []int{1}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := b.Delivery(ctx, "d1")
