@@ -26,6 +26,7 @@ func (s *Server) routes() []route {
 		{pattern: "GET /repositories/{id}/git/trees/{sha}", handle: s.getTree},
 		{pattern: "GET /repositories/{id}/git/blobs/{sha}", handle: s.getBlob},
 		{pattern: "GET /repositories/{id}/git/commits/{sha}", handle: s.getCommit},
+		{pattern: "GET /repositories/{id}/tarball/{sha}", handle: s.getTarball},
 		{pattern: "GET /repositories/{id}/issues/comments/{comment}", handle: s.getComment},
 		{pattern: "GET /repositories/{id}/issues/{number}/comments", handle: s.listComments},
 		{pattern: "POST /repositories/{id}/issues/{number}/comments", handle: s.createComment},

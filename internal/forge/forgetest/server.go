@@ -63,6 +63,7 @@ type Server struct {
 	used         int // requests in all
 	notModified  int
 	faults       faults
+	archive      []byte // answered instead of any repository's, if set
 	violations   []string
 	permissions  map[string]string // that the App lacks or has otherwise than by default
 	suspended    map[int64]bool    // installations
@@ -288,6 +289,10 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		segments := strings.Split(strings.Trim(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v3"), "/api"), "/"), "/")
+		if segments[0] == "codeload" && len(segments) == 3 {
+			s.codeload(w, r, segments)
+			return
+		}
 		if segments[0] == "repos" && len(segments) >= 3 {
 			r.SetPathValue("owner", segments[1])
 			r.SetPathValue("repo", segments[2])
