@@ -247,7 +247,7 @@ func (d *daemon) openGateway(registry prometheus.Registerer) error {
 		return err
 	}
 	d.gateway = gateway.New(gateway.Options{
-		Previews: gatewayPreviews{d}, Dialer: d.engine, TLS: tlsConfig, AllowPlaintext: g.AllowPlaintext, BaseDomain: g.BaseDomain,
+		Previews: gatewayPreviews{d}, Logins: d.previews, Dialer: d.engine, TLS: tlsConfig, AllowPlaintext: g.AllowPlaintext, BaseDomain: g.BaseDomain,
 		WaitTimeout: g.WaitTimeout, MaxConnections: g.MaxConnections, MaxPerPreview: g.MaxPerPreview, Logger: d.logger, Registerer: registry,
 	})
 	return nil

@@ -68,8 +68,8 @@ func (s *session) connect(ctx context.Context, packet *startup, to target) (*bac
 			break
 		}
 		// Before anything is woken: strangers shall not.
-		if err := s.claim(packet, preview); err != nil {
-			return nil, err
+		if err := s.claim(waitCtx, packet, preview); err != nil {
+			return nil, s.explainRefusal(ctx, waitCtx, err)
 		}
 		if attempt > 0 || !dialable(preview) {
 			s.woken = true
@@ -77,8 +77,8 @@ func (s *session) connect(ctx context.Context, packet *startup, to target) (*bac
 			if preview, err = s.g.opts.Previews.AwaitConnectable(waitCtx, to.name); err != nil {
 				return nil, s.explain(ctx, waitCtx, err)
 			}
-			if err := s.claim(packet, preview); err != nil {
-				return nil, err
+			if err := s.claim(waitCtx, packet, preview); err != nil {
+				return nil, s.explainRefusal(ctx, waitCtx, err)
 			}
 		}
 		if err := s.g.sessions.enter(waitCtx, s); err != nil {
@@ -100,11 +100,11 @@ func (s *session) connect(ctx context.Context, packet *startup, to target) (*bac
 }
 
 // claim checks that the client may have this preview and binds it to it.
-func (s *session) claim(packet *startup, preview *mayfly.Preview) error {
+func (s *session) claim(ctx context.Context, packet *startup, preview *mayfly.Preview) error {
 	if preview.WantDeleted || preview.State == mayfly.PreviewDeleting || preview.State == mayfly.PreviewDeleted {
 		return unknownDatabase(s.name)
 	}
-	if err := refuseRole(packet, preview); err != nil {
+	if err := s.refuseRole(ctx, packet, preview); err != nil {
 		return err
 	}
 	if preview.State == mayfly.PreviewFailed && !preview.Connectable() {
@@ -147,6 +147,14 @@ func (s *session) explain(ctx, waitCtx context.Context, err error) error {
 		code: codeCannotConnectNow, message: s.name + " is " + progress, hint: "Try again in a few seconds.",
 		outcome: "not_ready", err: err,
 	}
+}
+
+// explainRefusal is explain for an error that may be a refusal already.
+func (s *session) explainRefusal(ctx, waitCtx context.Context, err error) error {
+	if refused := (*refusal)(nil); errors.As(err, &refused) {
+		return err
+	}
+	return s.explain(ctx, waitCtx, err)
 }
 
 // undetailed cuts a progress text before its first colon. Behind it may be a file's name or a message of Postgres, which

@@ -36,6 +36,13 @@ type Previews interface {
 	Touch(ctx context.Context, id string)
 }
 
+// Logins knows the roles besides the owner that people were given in previews.
+type Logins interface {
+	// MayLogin reports whether a role of the preview was given to somebody. While the preview runs it waits for a role that is
+	// being made, until ctx ends; it wakes nothing.
+	MayLogin(ctx context.Context, preview *mayfly.Preview, role string) (bool, error)
+}
+
 // Dialer opens connections to the Postgres of an instance; driver.Engine is one. An instance is named by
 // Preview.Instance(), which is not the preview's id: a reset gives it another.
 type Dialer interface {
@@ -47,6 +54,7 @@ type Dialer interface {
 type Options struct {
 	Previews Previews
 	Dialer   Dialer
+	Logins   Logins // nil: the owner of a preview is the only one who may log in
 
 	// TLS is the server's side of TLS (see TLSConfig). Nil refuses TLS; then AllowPlaintext must be set.
 	TLS *tls.Config

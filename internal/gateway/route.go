@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -47,12 +48,34 @@ func refuseEarly(s *startup, to target) error {
 	return nil
 }
 
-// refuseRole refuses every role but the preview's owner: no other is meant to log in, whatever a migration has made.
-func refuseRole(s *startup, preview *mayfly.Preview) error {
-	if s.user != preview.Owner {
-		return refusedRole(s.user)
+// refuseRole refuses every role but the preview's owner and those that somebody was given: no other is meant to log in, whatever a
+// migration has made.
+func (s *session) refuseRole(ctx context.Context, packet *startup, preview *mayfly.Preview) error {
+	if packet.user == preview.Owner {
+		return nil
+	}
+	if s.g.opts.Logins == nil || !plausibleRole(packet.user) {
+		return refusedRole(packet.user)
+	}
+	may, err := s.g.opts.Logins.MayLogin(ctx, preview, packet.user)
+	if err != nil {
+		return err
+	}
+	if !may {
+		return refusedRole(packet.user)
 	}
 	return nil
+}
+
+// plausibleRole reports whether somebody's role could have this name: it ends in eight digits of a hash, and "_ro" if it only reads. What
+// could not is never looked up.
+func plausibleRole(role string) bool {
+	const hash = 8
+	role = strings.TrimSuffix(role, "_ro")
+	if len(role) < hash+2 || role[len(role)-hash-1] != '_' {
+		return false
+	}
+	return strings.Trim(role[len(role)-hash:], "0123456789abcdef") == ""
 }
 
 func refusedRole(role string) error {
