@@ -25,6 +25,10 @@ const createTimeout = time.Minute
 // build makes the wanted generation: a clone, an instance on it, the preview's password. Whatever an earlier generation left is
 // removed first. Every step finds its own work done if it was.
 func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
+	origin, err := s.originOf(ctx, p)
+	if err != nil {
+		return err
+	}
 	template, err := s.templateOf(ctx, p)
 	if err != nil {
 		return err
@@ -43,7 +47,7 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cloneAndCreate(ctx, p, template, project); err != nil {
+	if err := s.cloneAndCreate(ctx, p, template, origin, project); err != nil {
 		return err
 	}
 	err = s.step(ctx, p, "start", "", func(ctx context.Context) (string, error) {
@@ -54,19 +58,33 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 			return "", err
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		return "", s.setPassword(ctx, conn, p)
+		if origin != nil {
+			if err := takeOver(ctx, conn, p); err != nil {
+				return "", err
+			}
+		}
+		if err := s.setPassword(ctx, conn, p); err != nil {
+			return "", err
+		}
+		return "", s.applyAllLogins(ctx, conn, p)
 	})
 	if err != nil {
 		return err
 	}
 	s.Checkpoint("built")
-	p.ObservedGeneration, p.ObservedSHA = p.Generation, ""
+	p.ObservedGeneration, p.ObservedSHA, p.ObservedPassword = p.Generation, "", p.PasswordVersion
+	if origin != nil && origin.PreviewID == p.ID {
+		p.ObservedSHA, p.ObservedBaseRef, p.ObservedBaseSHA = origin.ObservedSHA, origin.ObservedBaseRef, origin.ObservedBaseSHA
+		return s.Store.RestoreApplied(ctx, p.ID, origin.ID)
+	}
 	return nil
 }
 
 // cloneAndCreate makes the volume and the stopped container on it at the same time: the container does not look at its volume before
 // it is started.
-func (s *Service) cloneAndCreate(ctx context.Context, p *mayfly.Preview, template *mayfly.Template, project mayfly.Project) error {
+func (s *Service) cloneAndCreate(
+	ctx context.Context, p *mayfly.Preview, template *mayfly.Template, origin *mayfly.Snapshot, project mayfly.Project,
+) error {
 	built := *p
 	built.ObservedGeneration = p.Generation
 	var group errgroup.Group
@@ -78,15 +96,26 @@ func (s *Service) cloneAndCreate(ctx context.Context, p *mayfly.Preview, templat
 		return s.Engine.Create(ctx, s.instanceSpec(&built, template))
 	})
 	group.Go(func() error {
-		detail := fmt.Sprintf("template %s v%d", template.Project, template.Version)
+		from, detail := template.ID, fmt.Sprintf("template %s v%d", template.Project, template.Version)
+		if origin != nil {
+			from, detail = origin.ID, describeOrigin(origin)
+		}
 		return s.step(ctx, p, "clone", detail, func(ctx context.Context) (string, error) {
-			err := s.Volumes.Clone(ctx, template.ID, p.Resource(p.Generation), or(project.Previews.DiskBytes, defaultDiskBytes))
+			err := s.Volumes.Clone(ctx, from, p.Resource(p.Generation), or(s.sized(p, project.Previews).DiskBytes, defaultDiskBytes))
 			return "", cloneError(err, template)
 		})
 	})
 	err := group.Wait()
 	s.Checkpoint("created")
 	return err
+}
+
+func describeOrigin(n *mayfly.Snapshot) string {
+	of := or(n.PreviewName, "a preview that is gone")
+	if n.Branch {
+		return fmt.Sprintf("%s as of %s", of, n.CreatedAt.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("snapshot %s of %s", n.Name, of)
 }
 
 func cloneError(err error, template *mayfly.Template) error {
@@ -116,7 +145,8 @@ func (s *Service) templateOf(ctx context.Context, p *mayfly.Preview) (*mayfly.Te
 		if err != nil {
 			return nil, err
 		}
-		if template.State == mayfly.TemplateReady || template.State == mayfly.TemplateRetired {
+		// What comes from a snapshot needs the template's image, not its volume.
+		if template.State == mayfly.TemplateReady || template.State == mayfly.TemplateRetired || p.SnapshotID != "" {
 			return template, nil
 		}
 	}
@@ -145,7 +175,7 @@ func (s *Service) startInstance(ctx context.Context, p *mayfly.Preview, template
 
 func (s *Service) instanceSpec(p *mayfly.Preview, template *mayfly.Template) driver.InstanceSpec {
 	project, _ := s.Projects.Project(p.Project) // a project that was removed from the configuration: its previews live on with the defaults
-	settings := project.Previews
+	settings := s.sized(p, project.Previews)
 	return driver.InstanceSpec{
 		ID:     p.Instance(),
 		Image:  template.Image,
@@ -184,6 +214,11 @@ func (s *Service) setPassword(ctx context.Context, conn *pgx.Conn, p *mayfly.Pre
 	if err != nil {
 		return err
 	}
+	// Should the statement fail, not even the verifier is for the log, which people read.
+	quiet := "set log_statement = 'none'; set log_min_error_statement = 'panic'; set log_min_duration_statement = -1"
+	if _, err := conn.Exec(ctx, quiet); err != nil {
+		return fmt.Errorf("set the password of role %s in preview %s: %w", p.Owner, p.Name, err)
+	}
 	// A verifier consists of base64, '$' and ':', so it needs no escaping; a role name does.
 	sql := "alter role " + pgx.Identifier{p.Owner}.Sanitize() + " login nosuperuser password '" + verifier + "'"
 	if _, err := conn.Exec(ctx, sql); err != nil {
@@ -205,10 +240,16 @@ func (s *Service) tearDown(ctx context.Context, p *mayfly.Preview) error {
 	if err := s.forget(ctx, p); err != nil {
 		return err
 	}
+	if err := s.removeSnapshotsOf(ctx, p); err != nil {
+		return err
+	}
 	s.Checkpoint("removed")
 	now := s.Clock()
 	p.State, p.DeletedAt, p.Failure = mayfly.PreviewDeleted, &now, nil
-	return s.Store.Observe(ctx, p)
+	if err := s.Store.Observe(ctx, p); err != nil {
+		return err
+	}
+	return s.dropOrigin(ctx, p)
 }
 
 // removeGenerations removes the instances and volumes of all generations of a preview except keep (0 keeps none). It looks at what
