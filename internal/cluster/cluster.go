@@ -98,6 +98,7 @@ func Args(profile Profile) []string {
 		Preview: {
 			"fsync=off", "full_page_writes=off", "wal_level=replica", "max_wal_senders=0",
 			"shared_buffers=16MB", "max_wal_size=256MB", "min_wal_size=32MB", "max_connections=100", "jit=off",
+			"log_line_prefix=%m [%p] %q%u@%d ", // whose statement it was
 		},
 		State: {"shared_buffers=64MB", "max_connections=200", "wal_level=replica", "max_wal_senders=0"},
 	}[profile]
