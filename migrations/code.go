@@ -50,6 +50,9 @@ func (c code) prepare(context.Context, *run) error {
 
 func (code) record(context.Context, *run, Migration, time.Duration) error { return nil }
 
+// FindingUnreached is a migration that is pending still after the project's own command succeeded.
+const FindingUnreached FindingKind = "unreached"
+
 // codeFile is what a file says of itself.
 type codeFile struct {
 	version, name string

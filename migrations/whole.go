@@ -129,3 +129,6 @@ func LongestWait(ctx context.Context, conn *pgx.Conn) (*Wait, error) {
 	w := &watcher{conn: conn, pid: uint32(*pid), connect: func(context.Context) (*pgx.Conn, error) { return nil, errClosed }}
 	return w.look(ctx), nil
 }
+
+// NewReport returns the report of a run that has not begun: what the plan says.
+func NewReport(plan Plan) *Report { return newReport(plan) }

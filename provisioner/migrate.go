@@ -105,7 +105,7 @@ type work struct {
 func (s *Service) work(ctx context.Context, p *mayfly.Preview, project *mayfly.Project) (work, error) {
 	var w work
 	err := s.step(ctx, p, "fetch migrations", "", func(ctx context.Context) (string, error) {
-		files, err := s.filesAt(ctx, p, p.PR.HeadSHA, project.Migrations.Path)
+		files, err := s.filesOf(ctx, p, p.PR.HeadSHA, project.Migrations)
 		if err != nil {
 			return "", err
 		}
@@ -160,7 +160,7 @@ func (s *Service) baseHistory(ctx context.Context, p *mayfly.Preview, project ma
 	if p.PR.BaseSHA == "" {
 		return nil
 	}
-	files, err := s.filesAt(ctx, p, p.PR.BaseSHA, project.Migrations.Path)
+	files, err := s.filesOf(ctx, p, p.PR.BaseSHA, project.Migrations)
 	if err == nil {
 		var base *migrations.History
 		if base, err = migrations.Parse(project.Migrations, files); err == nil && len(base.Migrations) > 0 {
@@ -202,6 +202,9 @@ func (s *Service) mustRebuild(ctx context.Context, p *mayfly.Preview, project ma
 	}
 	if p.Failure != nil {
 		return "the run before failed: " + p.Failure.Message, nil
+	}
+	if why := unknownFiles(p, project); why != "" {
+		return why, nil
 	}
 	raw, _, err := s.Store.Migrated(ctx, p.ID)
 	if err != nil {
@@ -261,7 +264,7 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 			Observe: true, DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
 		}
 		var err error
-		report, err = migrations.Apply(limited, conn, plan, opts)
+		report, err = s.applyPlan(limited, p, project, work, conn, plan, opts)
 		if err == nil {
 			err = s.applySeeds(limited, p, work.seeds, opts, report)
 		}

@@ -124,7 +124,7 @@ func (s *Service) readRecorded(ctx context.Context, p *mayfly.Preview, project m
 
 // recordState notes which files of the commit the template's tracking table lists.
 func (s *Service) recordState(ctx context.Context, p *mayfly.Preview, project mayfly.Project, sha string, state migrations.State) (*recorded, error) {
-	files, err := s.filesAt(ctx, p, sha, project.Migrations.Path)
+	files, err := s.filesOf(ctx, p, sha, project.Migrations)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func (s *Service) recompute(ctx context.Context, p *mayfly.Preview, project mayf
 }
 
 func (s *Service) historyAt(ctx context.Context, p *mayfly.Preview, project mayfly.Project, sha string) (*migrations.History, error) {
-	files, err := s.filesAt(ctx, p, sha, project.Migrations.Path)
+	files, err := s.filesOf(ctx, p, sha, project.Migrations)
 	if err != nil {
 		return nil, err
 	}

@@ -134,7 +134,7 @@ func (s *Service) concludeGroup(ctx context.Context, project mayfly.Project, gro
 		outcome.Reason = "Nothing to do for a merge group"
 		return s.TellOutcome(ctx, project, group, outcome)
 	}
-	files, err := s.filesAt(ctx, &mayfly.Preview{PR: pullRequestOf(group)}, group.HeadSHA, settings.Migrations.Path)
+	files, err := s.filesOf(ctx, &mayfly.Preview{PR: pullRequestOf(group)}, group.HeadSHA, settings.Migrations)
 	if err == nil {
 		_, err = migrations.Parse(settings.Migrations, files)
 	}

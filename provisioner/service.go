@@ -78,6 +78,8 @@ type Options struct {
 	MigrationSlots int
 	// LooksPersonal, if set, guesses from a column's name and type what personal data it holds; "" for none.
 	LooksPersonal func(column, typ string) (kind string)
+	// Code runs migrations that are code of the project; nil for servers that cannot.
+	Code *Code
 	// Checkpoint, if set, is called between any two steps of creation and deletion with the name of the step that comes.
 	// Tests use it to kill the process there.
 	Checkpoint func(step string)
@@ -89,6 +91,8 @@ type Service struct {
 
 	slots chan struct{} // one element for each pull request whose migrations run
 	shots chan struct{} // one element for each snapshot that is made
+
+	archives archiveCache
 
 	mu           sync.Mutex
 	repositories map[string]knownRepository // by lower-case full name

@@ -40,8 +40,17 @@ type Gate struct {
 
 	mu       sync.Mutex
 	sessions int
+	backends []int32
 	refused  []string
 	errors   []ServerError
+}
+
+// Backends returns the process ids of the sessions that were opened through the gate. A session whose client was killed runs
+// its statement to the end: somebody has to end it.
+func (g *Gate) Backends() []int32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.backends)
 }
 
 // ServerError is an error that Postgres reported to the command.
@@ -131,9 +140,15 @@ func (g *Gate) session(ctx context.Context, conn net.Conn, packet []byte) {
 		_, _ = io.Copy(server, conn)
 		_ = server.Close() // a client that is gone wants no answer
 	}()
-	_, _ = io.Copy(io.MultiWriter(conn, &errorScanner{report: g.report}), server)
+	_, _ = io.Copy(io.MultiWriter(conn, &scanner{report: g.report, opened: g.opened}), server)
 	_ = conn.Close()
 	<-up
+}
+
+func (g *Gate) opened(backend int32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.backends = append(g.backends, backend)
 }
 
 func (g *Gate) report(e ServerError) {
@@ -301,21 +316,28 @@ func (r *refusal) packet() []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{'E'}, uint32(len(body)+4)), body...)
 }
 
-// errorScanner follows the messages of a server and reports the errors among them.
-type errorScanner struct {
+// scanner follows the messages of a server: it reports the errors among them, and the process that serves the session.
+type scanner struct {
 	report func(ServerError)
+	opened func(backend int32)
 
 	head []byte
 	left int64
-	body []byte // of an error; nil for what is passed over
+	body []byte // of what is looked at; nil for what is passed over
 	lost bool
 }
 
-// maxErrorBody is how much of an error is looked at.
-const maxErrorBody = 16 << 10
+// maxBody is how much of a message is looked at.
+const maxBody = 16 << 10
+
+// The types of messages that are looked at (PostgreSQL docs, "Message Formats").
+const (
+	typeError   = 'E'
+	typeKeyData = 'K'
+)
 
 // Write implements io.Writer. It never fails.
-func (s *errorScanner) Write(p []byte) (int, error) {
+func (s *scanner) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 && !s.lost {
 		if s.left == 0 {
@@ -327,13 +349,13 @@ func (s *errorScanner) Write(p []byte) (int, error) {
 			s.left = int64(binary.BigEndian.Uint32(s.head[1:])) - 4
 			s.lost = s.left < 0
 			s.body = nil
-			if s.head[0] == 'E' {
+			if s.head[0] == typeError || s.head[0] == typeKeyData {
 				s.body = []byte{}
 			}
 		}
 		take := int(min(s.left, int64(len(p))))
 		if s.body != nil {
-			s.body = append(s.body, p[:min(take, maxErrorBody-len(s.body))]...)
+			s.body = append(s.body, p[:min(take, maxBody-len(s.body))]...)
 		}
 		p, s.left = p[take:], s.left-int64(take)
 		if s.left == 0 {
@@ -343,23 +365,31 @@ func (s *errorScanner) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *errorScanner) finish() {
-	if s.body != nil {
-		var e ServerError
-		for field := range bytes.SplitSeq(s.body, []byte{0}) {
-			if len(field) == 0 {
-				break
-			}
-			switch value := string(field[1:]); field[0] {
-			case 'V':
-				e.Severity = value
-			case 'C':
-				e.SQLState = value
-			case 'M':
-				e.Message = value
-			}
-		}
-		s.report(e)
+func (s *scanner) finish() {
+	switch {
+	case s.body == nil:
+	case s.head[0] == typeKeyData && len(s.body) >= 4:
+		s.opened(int32(binary.BigEndian.Uint32(s.body))) //nolint:gosec // a process id
+	case s.head[0] == typeError:
+		s.report(serverError(s.body))
 	}
 	s.head, s.body = s.head[:0], nil
+}
+
+func serverError(body []byte) ServerError {
+	var e ServerError
+	for field := range bytes.SplitSeq(body, []byte{0}) {
+		if len(field) == 0 {
+			break
+		}
+		switch value := string(field[1:]); field[0] {
+		case 'V':
+			e.Severity = value
+		case 'C':
+			e.SQLState = value
+		case 'M':
+			e.Message = value
+		}
+	}
+	return e
 }

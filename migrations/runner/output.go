@@ -73,11 +73,8 @@ func (o *Output) Text() (text string, truncated bool) {
 	o.mu.Lock()
 	kept, cut := bytes.Clone(o.kept), o.cut
 	o.mu.Unlock()
-	text = strings.ToValidUTF8(string(kept), "\uFFFD")
-	for _, secret := range o.secrets {
-		text = strings.ReplaceAll(text, secret, hidden)
-	}
-	text = plain(text)
+	// First what a terminal would not show: it could stand between the letters of a secret.
+	text = o.hide(plain(strings.ToValidUTF8(string(kept), "\uFFFD")))
 	if len(text) > logBytes || cut {
 		start := max(0, len(text)-logBytes)
 		for start < len(text) && !utf8.RuneStart(text[start]) {
@@ -90,6 +87,14 @@ func (o *Output) Text() (text string, truncated bool) {
 		return text, true
 	}
 	return text, false
+}
+
+// hide replaces secrets.
+func (o *Output) hide(text string) string {
+	for _, secret := range o.secrets {
+		text = strings.ReplaceAll(text, secret, hidden)
+	}
+	return text
 }
 
 // plain takes out what a terminal would interpret: colours, cursor movements, and other control characters. A carriage return
