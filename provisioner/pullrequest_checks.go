@@ -71,7 +71,7 @@ func (s *Service) again(ctx context.Context, p *mayfly.Preview, d *store.Deliver
 	if d.Action == "requested_action" && !reset && button != forge.ActionRebuild {
 		return nil
 	}
-	remembered, fresh, err := s.remember(ctx, d.RepositoryID, commandOf(d.ID), map[string]int64{p.ID: p.Generation})
+	remembered, fresh, err := s.remember(ctx, d.RepositoryID, commandOfDelivery(d.ID), map[string]int64{p.ID: p.Generation})
 	if err != nil || (!fresh && p.Generation > remembered[p.ID]) {
 		return err
 	}

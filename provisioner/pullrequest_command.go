@@ -206,8 +206,8 @@ func (s *Service) previewsOf(ctx context.Context, d *store.Delivery, projects []
 // errCarriedOut means that a command was carried out to its end before.
 var errCarriedOut = errors.New("the command was carried out before")
 
-// commandOf makes a command's number of the id of a delivery, for what is no comment. It is negative: comments' are not.
-func commandOf(delivery string) int64 {
+// commandOfDelivery makes a command's number of the id of a delivery, for what is no comment. It is negative: comments' are not.
+func commandOfDelivery(delivery string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(delivery))
 	return -int64(h.Sum64() >> 1) //nolint:gosec // the highest bit is shifted out

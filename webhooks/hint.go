@@ -5,15 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/mayflydb/mayfly"
 )
 
-// The events that Mayfly knows. Every other event is recorded and nothing is done about it.
+// The events that Mayfly acts on. Every other event is recorded and nothing is done about it.
 const (
-	EventPing        = "ping"
-	EventPullRequest = "pull_request"
+	EventPing                     = "ping"
+	EventPullRequest              = "pull_request"
+	EventPush                     = "push"
+	EventDelete                   = "delete"
+	EventIssueComment             = "issue_comment"
+	EventCheckRun                 = "check_run"
+	EventCheckSuite               = "check_suite"
+	EventMergeGroup               = "merge_group"
+	EventRepository               = "repository"
+	EventInstallation             = "installation"
+	EventInstallationRepositories = "installation_repositories"
 )
 
 // Facts are the few things a payload is read for: where to look on the forge. Zero values mean that the payload does
@@ -96,15 +106,32 @@ func malformed(format string, args ...any) error {
 		WithHint("redeliver it from the webhook's page on GitHub; if it fails again, report it with the delivery id")
 }
 
-// Actionable reports whether something may have to be done about the delivery: a pull request whose database may have
-// to change. Edited is one because the base branch can be edited. The inbox records the others as handled.
+// actions are those that can matter, by event; nil for an event without actions.
+func actions() map[string][]string {
+	return map[string][]string{
+		EventPing: nil, EventPush: nil, EventDelete: nil,
+		EventPullRequest: {
+			"opened", "reopened", "synchronize", "closed", "edited", "ready_for_review", "converted_to_draft", "labeled", "unlabeled",
+		},
+		EventIssueComment: {"created"},
+		EventCheckRun:     {"rerequested", "requested_action"},
+		EventCheckSuite:   {"rerequested"},
+		EventMergeGroup:   {"checks_requested"},
+		EventRepository: {
+			"renamed", "transferred", "archived", "unarchived", "deleted", "edited", "privatized", "publicized",
+		},
+		EventInstallation:             {"created", "deleted", "suspend", "unsuspend", "new_permissions_accepted"},
+		EventInstallationRepositories: {"added", "removed"},
+	}
+}
+
+// Actionable reports whether something may have to be done about the delivery: a pull request whose database may have to change, a
+// command, a repository that came or went. Edited is one because the base branch can be edited. A comment is one only on a pull
+// request. The inbox records the others as handled.
 func (d Delivery) Actionable() bool {
-	if d.Event != EventPullRequest {
+	known, ok := actions()[d.Event]
+	if !ok || (d.Event == EventIssueComment && d.Number == 0) {
 		return false
 	}
-	switch d.Action {
-	case "opened", "reopened", "synchronize", "closed", "edited", "ready_for_review", "converted_to_draft":
-		return true
-	}
-	return false
+	return known == nil || slices.Contains(known, d.Action)
 }
