@@ -301,7 +301,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "postgres.owner %q is kept for superusers", p.Postgres.Owner).
 			WithHint("use the role that the application connects as")
 	}
-	migrations, err := p.Migrations.resolve()
+	migrations, err := p.Migrations.resolve(dir)
 	if err != nil {
 		return none, err
 	}

@@ -25,6 +25,7 @@ type fileMigrations struct {
 
 	RehearseRollback string             `yaml:"rehearse_rollback"`
 	Load             *fileMigrationLoad `yaml:"load"`
+	Runner           *fileRunner        `yaml:"runner"`
 }
 
 type fileMigrationLoad struct {
@@ -58,17 +59,21 @@ func (l *fileMigrationLoad) resolve() (mayfly.MigrationLoad, error) {
 }
 
 // resolve checks the migrations of a project. With a path and without a tool, the tool is found out.
-func (m *fileMigrations) resolve() (mayfly.MigrationSettings, error) {
+func (m *fileMigrations) resolve(configDir string) (mayfly.MigrationSettings, error) {
 	var none mayfly.MigrationSettings
 	tool, dir := m.Tool, strings.Trim(m.Path, "/")
 	if tool == "" && m.Path != "" {
 		tool = mayfly.MigrationToolAuto
 	}
-	if tools := mayfly.MigrationTools(); tool != "" && tool != mayfly.MigrationToolAuto && !slices.Contains(tools, tool) {
+	if tools := slices.Concat(mayfly.MigrationTools(), mayfly.RunnerTools()); tool != "" && tool != mayfly.MigrationToolAuto && !slices.Contains(tools, tool) {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.tool %q is not known", tool).
 			WithHint("leave it out to have it found out, or use one of %s", strings.Join(tools, ", "))
 	}
-	if tool != "" && m.Path == "" {
+	runner, err := m.resolveRunner(configDir, tool)
+	if err != nil {
+		return none, err
+	}
+	if tool != "" && m.Path == "" && !slices.Contains(mayfly.RunnerTools(), tool) {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.path is missing").WithHint("the directory in the repository, such as db/migrations")
 	}
 	if tool == "" && len(m.Seed) > 0 {
@@ -91,7 +96,7 @@ func (m *fileMigrations) resolve() (mayfly.MigrationSettings, error) {
 		return none, mayfly.Errorf(mayfly.CodeInvalid, "migrations.rehearse_rollback is %q", m.RehearseRollback).WithHint("write on or off; it is on if left out")
 	}
 	return mayfly.MigrationSettings{
-		NoRehearsal: m.RehearseRollback == "off" || m.RehearseRollback == "false", Load: load,
+		Runner: runner, NoRehearsal: m.RehearseRollback == "off" || m.RehearseRollback == "false", Load: load,
 		Tool: tool, Path: dir, Table: m.Table, Timeout: time.Duration(m.Timeout),
 		StatementTimeout: time.Duration(m.StatementTimeout), LockTimeout: time.Duration(m.LockTimeout),
 		AlwaysRebuild: m.AlwaysRebuild, Seed: m.Seed, Placeholders: m.Placeholders, Contexts: m.Contexts, Labels: m.Labels,
