@@ -227,7 +227,7 @@ func (w *loadWorker) statement(ctx context.Context) string {
 		SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 		JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
-		WHERE pg_catalog.concat(n.nspname, '.', c.relname) OPERATOR(pg_catalog.=) $1 AND c.relkind IN ('r', 'p') AND a.attnum OPERATOR(pg_catalog.>) 0
+		WHERE pg_catalog.concat(n.nspname, '.', c.relname) OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}') AND a.attnum OPERATOR(pg_catalog.>) 0
 			AND NOT a.attisdropped AND a.attgenerated OPERATOR(pg_catalog.=) '' AND a.attidentity OPERATOR(pg_catalog.<>) 'a'
 		ORDER BY a.attnum LIMIT 1`
 	var table, column string

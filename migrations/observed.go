@@ -34,6 +34,19 @@ type observedMigration struct {
 
 // observeRun looks at what there is before the first migration. It returns nil if that cannot be seen.
 func observeRun(ctx context.Context, conn *pgx.Conn, opts ApplyOptions, report *Report) *observation {
+	o := startObserving(ctx, conn, opts, report)
+	if o == nil {
+		return nil
+	}
+	var err error
+	if o.before, err = schemadiff.Take(ctx, o.recorder.Second()); err != nil {
+		report.Unobserved = fmt.Sprintf("the schema was not compared: %v", err)
+	}
+	return o
+}
+
+// startObserving opens the second session.
+func startObserving(ctx context.Context, conn *pgx.Conn, opts ApplyOptions, report *Report) *observation {
 	connect := opts.Observer
 	if connect == nil {
 		config := conn.Config().Copy()
@@ -44,11 +57,18 @@ func observeRun(ctx context.Context, conn *pgx.Conn, opts ApplyOptions, report *
 		report.Unobserved = fmt.Sprintf("the run was not observed: %v", err)
 		return nil
 	}
-	o := &observation{recorder: recorder, report: report}
-	if o.before, err = schemadiff.Take(ctx, recorder.Second()); err != nil {
-		report.Unobserved = fmt.Sprintf("the schema was not compared: %v", err)
+	return &observation{recorder: recorder, report: report}
+}
+
+// finishSeeds ends the observation of seed files. They are no migrations: production never runs them, so there are no findings about
+// them, and what they write is not what the migrations write.
+func (o *observation) finishSeeds(ctx context.Context) {
+	if o == nil {
+		return
 	}
-	return o
+	after := context.WithoutCancel(ctx)
+	o.recorder.Finish(after)
+	o.recorder.Close(after)
 }
 
 // begin is called before each migration.

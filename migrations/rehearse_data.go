@@ -65,7 +65,7 @@ const columnsQuery = `
 	SELECT a.attname::text, pg_catalog.pg_table_size(c.oid), pg_catalog.format('%I.%I', n.nspname, c.relname)
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 	JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
-	WHERE pg_catalog.concat(n.nspname, '.', c.relname) OPERATOR(pg_catalog.=) $1 AND c.relkind IN ('r', 'p')
+	WHERE pg_catalog.concat(n.nspname, '.', c.relname) OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}')
 		AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
 	ORDER BY a.attnum`
 

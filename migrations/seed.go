@@ -45,6 +45,10 @@ func ApplySeeds(ctx context.Context, conn *pgx.Conn, seeds []File, opts ApplyOpt
 	if err := refuseSuperuser(ctx, conn); err != nil {
 		return ended(ctx, err)
 	}
+	if opts.Observe {
+		opts.observed = startObserving(ctx, conn, opts, report)
+		defer opts.observed.finishSeeds(ctx)
+	}
 	r := newRun(conn, Plan{}, opts, report)
 	defer r.watch.close(context.WithoutCancel(ctx))
 	if err := r.setTimeouts(ctx); err != nil {
@@ -64,9 +68,11 @@ func (r *run) seed(ctx context.Context, f File, index, total int) error {
 	}
 	m := Migration{Version: f.Path, Name: path.Base(f.Path), Up: &f}
 	step := Step{Name: m.Name, File: f.Path, SHA: f.SHA, Index: index + 1, Total: total, Done: true}
+	r.opts.observed.begin(r)
 	start := r.opts.Now()
 	result, failure := r.standard(ctx, m, wholeScript(string(f.Content), true), noRecord)
 	step.Statements, step.RowsAffected, step.DurationMS = result.statements, result.rows, milliseconds(r.opts.Now().Sub(start))
+	step.Observed = r.opts.observed.end(ctx)
 	if failure != nil {
 		failure.Version, step.Error = "", failure.String()
 	}

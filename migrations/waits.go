@@ -140,6 +140,11 @@ func (w *watcher) look(ctx context.Context) *Wait {
 		if err != nil {
 			return nil
 		}
+		// The role may have a search_path in which operators of its own come before the system's.
+		if _, err := conn.Exec(ctx, `SET search_path = pg_catalog`, pgx.QueryExecModeSimpleProtocol); err != nil {
+			_ = conn.Close(ctx)
+			return nil
+		}
 		w.conn = conn
 	}
 	rows, err := w.conn.Query(ctx, waitQuery, pgx.QueryExecModeExec, int32(w.pid))

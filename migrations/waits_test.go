@@ -63,9 +63,12 @@ func TestSeeds(t *testing.T) {
 		t.Errorf("a seed that is not there gave %v", err)
 	}
 	report := &Report{}
-	err = ApplySeeds(t.Context(), b.connect(t), seeds, ApplyOptions{}, report)
+	err = ApplySeeds(t.Context(), b.connect(t), seeds, ApplyOptions{Observe: true}, report)
 	if mayfly.ErrorCode(err) != mayfly.CodeMigrationFailed || report.Failure == nil || report.Failure.File != "db/more/2.sql" || report.Failure.Line != 2 {
 		t.Errorf("error %v, failure %+v", err, report.Failure)
+	}
+	if seen := report.Seeds[0].Observed; seen == nil || len(seen.Statements) == 0 || len(report.Findings) != 0 || report.Data != nil {
+		t.Errorf("what the first seed did: %+v, findings %v", seen, report.Findings)
 	}
 	if len(report.Seeds) != 3 || report.Seeds[0].RowsAffected != 2 || report.Seeds[2].Error == "" {
 		t.Errorf("report %+v", report.Seeds)
