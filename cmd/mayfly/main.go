@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/mayflydb/mayfly/migrations/runner/relay"
 )
 
 // version is set by the linker (see the Makefile).
@@ -16,6 +18,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 3 && os.Args[1] == "relay" { // inside a runner container, where every megabyte counts
+		os.Exit(relay.Run(ctx, os.Args[2]))
+	}
 	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, hooks{}))
 }
 
