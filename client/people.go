@@ -152,3 +152,25 @@ type Refresh struct {
 type SignOut struct {
 	Token string `json:"refresh_token"`
 }
+
+// CreateCredentials asks for a login of one's own.
+type CreateCredentials struct {
+	// Role is personal, which may do what the owner may under a name of its own, or read-only.
+	Role string `json:"role" jsonschema:"enum=personal,enum=read-only"`
+}
+
+// Login is a login of a preview besides the owner's.
+type Login struct {
+	// Role is its name in Postgres: what pg_stat_activity and the log say.
+	Role      string    `json:"role"`
+	Subject   string    `json:"subject"`
+	Access    string    `json:"access" jsonschema:"enum=personal,enum=read-only"`
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by,omitempty"`
+	Revoked   bool      `json:"revoked,omitempty"`
+}
+
+// LoginList is the logins of a preview besides the owner's.
+type LoginList struct {
+	Items []Login `json:"items"`
+}

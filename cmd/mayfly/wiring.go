@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -185,6 +186,9 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	}
 	if forgeClient != nil {
 		opts.Forge = forgeClient
+		if opts.Code, err = d.projectCode(forgeClient); err != nil {
+			return err
+		}
 	}
 	d.previews = provisioner.New(opts)
 	registry := prometheus.NewRegistry()
@@ -212,6 +216,15 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		return err
 	}
 	return d.openAPI(keys, tokens, registry)
+}
+
+// projectCode is what running migrations that are code takes. The first process inside is this very program.
+func (d *daemon) projectCode(forgeClient *forge.Client) (*provisioner.Code, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the program of this process: %w", err)
+	}
+	return &provisioner.Code{Engine: d.engine, Archive: forgeClient.Archive, Program: program}, nil
 }
 
 // looksPersonal is what the provisioner may know of sanitizing.
@@ -270,7 +283,7 @@ func (d *daemon) openQueue() error {
 func (d *daemon) openAPI(keys *auth.Keys, tokens *auth.Tokens, registry *prometheus.Registry) error {
 	host, port := d.config.GatewayAddress()
 	opts := api.Options{
-		Previews: d.previews, Templates: d.templates, Store: d.store, Watcher: d.watcher,
+		Previews: d.previews, Logins: d.previews, Templates: d.templates, Store: d.store, Watcher: d.watcher,
 		Tokens: tokens, Projects: d.projectNames, AttestationKey: proof.NewSigner(keys.Attestation).Public(),
 		GatewayHost: host, GatewayPort: port, SSLMode: "require", Ready: d.ready, Metrics: registry,
 		Logger: d.logger, Clock: time.Now, Version: version,

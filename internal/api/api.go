@@ -55,6 +55,7 @@ type Templates interface {
 // Options are what the API is made of.
 type Options struct {
 	Previews  Previews
+	Logins    Logins
 	Templates Templates
 	Store     *store.Store
 	Watcher   *store.Watcher

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,31 +190,6 @@ func (a *API) deletePreview(c echo.Context) error {
 	return a.answer(c, http.StatusAccepted, p, w)
 }
 
-func (a *API) previewCredentials(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopeCredentialsRead)
-	if err != nil {
-		return err
-	}
-	credentials, err := a.Previews.Credentials(c.Request().Context(), p.Name)
-	if err != nil {
-		return err
-	}
-	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword(credentials.User, credentials.Password),
-		Host: net.JoinHostPort(a.GatewayHost, strconv.Itoa(a.GatewayPort)), Path: "/" + credentials.Database,
-		RawQuery: "sslmode=" + url.QueryEscape(a.SSLMode),
-	}
-	if err := a.auditCredentials(c, p, credentials.User); err != nil {
-		return err // nothing is shown that is not on record
-	}
-	token := bearer(c)
-	a.Logger.InfoContext(c.Request().Context(), "credentials handed out", "preview", p.Name, "subject", token.Subject, "token", token.ID)
-	return c.JSON(http.StatusOK, client.Credentials{
-		Host: a.GatewayHost, Port: a.GatewayPort, Database: credentials.Database, User: credentials.User,
-		Password: credentials.Password, SSLMode: a.SSLMode, URL: u.String(),
-	})
-}
-
 func (a *API) previewReport(c echo.Context) error {
 	p, err := a.preview(c, auth.ScopePreviewsRead)
 	if err != nil {
@@ -225,6 +198,10 @@ func (a *API) previewReport(c echo.Context) error {
 	report, err := a.Previews.RecordedReport(c.Request().Context(), p.Name)
 	if err != nil {
 		return err
+	}
+	c.Response().Header().Set(echo.HeaderVary, echo.HeaderAccept)
+	if prefersHTML(c.Request().Header.Get(echo.HeaderAccept)) {
+		return previewPage(c, p, report)
 	}
 	return c.JSONBlob(http.StatusOK, report)
 }

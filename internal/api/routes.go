@@ -36,7 +36,7 @@ func (a *API) routes() []route {
 		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
 		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
-	return append(a.sessionRoutes(), []route{
+	return append(append(a.sessionRoutes(), a.loginRoutes()...), []route{
 		{
 			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews",
 			scope: auth.ScopePreviewsRead, query: previewFilters(), gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
@@ -65,12 +65,8 @@ func (a *API) routes() []route {
 			scope:   auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, handle: a.resetPreview,
 		},
 		{
-			method: http.MethodGet, path: "/previews/:name/credentials", id: "getCredentials", summary: "How to connect, with the password",
-			scope: auth.ScopeCredentialsRead, gives: &client.Credentials{}, status: http.StatusOK, handle: a.previewCredentials,
-		},
-		{
-			method: http.MethodGet, path: "/previews/:name/report", id: "getReport", summary: "What the pull request's migrations did",
-			scope: auth.ScopePreviewsRead, status: http.StatusOK, handle: a.previewReport,
+			method: http.MethodGet, path: "/previews/:name/report", id: "getReport", summary: "What the pull request's migrations did, as JSON or as a page",
+			scope: auth.ScopePreviewsRead, status: http.StatusOK, html: true, handle: a.previewReport,
 		},
 		{
 			method: http.MethodGet, path: "/previews/:name/events", id: "streamPreview", summary: "Follow a preview: its state now and after every change",
