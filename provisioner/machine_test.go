@@ -28,6 +28,14 @@ type machine struct {
 	calls map[string]int
 	// before, if set, is called at the start of every operation and may fail it.
 	before func(ctx context.Context, operation, id string) error
+	// created, if set, is told what every instance is made with.
+	created func(driver.InstanceSpec)
+}
+
+func (m *machine) onCreate(created func(driver.InstanceSpec)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.created = created
 }
 
 func newMachine(engine provisioner.Engine) *machine {
@@ -71,6 +79,11 @@ func (m *machine) Create(ctx context.Context, spec driver.InstanceSpec) error {
 	if err := m.enter(ctx, "create", spec.ID); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	if m.created != nil {
+		m.created(spec)
+	}
+	m.mu.Unlock()
 	labels := map[string]string{"bed": m.label}
 	for key, value := range spec.Labels {
 		labels[key] = value
@@ -109,6 +122,24 @@ func (m *machine) List(ctx context.Context, labels map[string]string) ([]driver.
 		own[key] = value
 	}
 	return m.Engine.List(ctx, own)
+}
+
+func (m *machine) Pause(ctx context.Context, id string) error {
+	if err := m.enter(ctx, "pause", id); err != nil {
+		return err
+	}
+	return m.Engine.(driver.Pauser).Pause(ctx, id)
+}
+
+func (m *machine) Unpause(ctx context.Context, id string) error {
+	if err := m.enter(ctx, "unpause", id); err != nil {
+		return err
+	}
+	return m.Engine.(driver.Pauser).Unpause(ctx, id)
+}
+
+func (m *machine) FollowLogs(ctx context.Context, id string, lines int, w io.Writer) error {
+	return m.Engine.(driver.LogFollower).FollowLogs(ctx, id, lines, w)
 }
 
 func (m *machine) Inspect(ctx context.Context, id string) (driver.Instance, error) {
@@ -194,6 +225,11 @@ func (s *shelf) Clone(ctx context.Context, from, to string, limitBytes int64) er
 	}
 	s.add(to)
 	return s.Volumes.Clone(ctx, from, to, limitBytes)
+}
+
+func (s *shelf) Snapshot(ctx context.Context, from, to string, still func(context.Context) (context.Context, func(), error)) error {
+	s.add(to)
+	return s.Volumes.(driver.Snapshotter).Snapshot(ctx, from, to, still)
 }
 
 func (s *shelf) List(ctx context.Context) ([]driver.Volume, error) {

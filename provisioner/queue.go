@@ -32,6 +32,12 @@ func (s *Service) limitsOf(name string) store.Limits {
 // add stores a new preview, the only way in: within the quotas, and while the pool has room. Otherwise it waits in the queue, if queue says so,
 // or is refused.
 func (s *Service) add(ctx context.Context, p *mayfly.Preview, settings mayfly.PreviewSettings, queue bool) error {
+	return s.addOnce(ctx, nil, p, settings, queue)
+}
+
+// addOnce is add for a request that may be made again: a *store.DoneError if it was made before.
+func (s *Service) addOnce(ctx context.Context, once *store.Once, p *mayfly.Preview, settings mayfly.PreviewSettings, queue bool) error {
+	settings = s.sized(p, settings)
 	limits := s.limitsOf(p.Project)
 	limits.Queue = queue
 	err := s.checkSpace(ctx)
@@ -41,7 +47,7 @@ func (s *Service) add(ctx context.Context, p *mayfly.Preview, settings mayfly.Pr
 	limits.Full = err
 	p.ReservedMemory = or(p.ReservedMemory, or(settings.MemoryBytes, defaultMemoryBytes))
 	p.ReservedDisk = or(p.ReservedDisk, or(settings.DiskBytes, defaultDiskBytes))
-	err = s.Store.CreatePreview(ctx, p, limits)
+	err = s.Store.CreatePreviewOnce(ctx, once, p, limits)
 	if reached := store.ReachedQuota(err); reached != nil {
 		s.makeRoom(ctx, p, reached)
 	}

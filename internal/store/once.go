@@ -79,6 +79,18 @@ func (s *Store) Done(ctx context.Context, once *Once) (resource string, err erro
 	return "", nil
 }
 
+// Undo forgets that the request was done: what it had made was removed again. once may be nil.
+func (s *Store) Undo(ctx context.Context, once *Once) error {
+	if once == nil {
+		return nil
+	}
+	_, err := s.pool.Exec(ctx, `delete from idempotency where subject = $1 and key = $2 and digest = $3`, once.Subject, once.Key, once.Digest)
+	if err != nil {
+		return failed(err, "forget a request")
+	}
+	return nil
+}
+
 // PurgeOnce forgets the requests of more than a day ago.
 func (s *Store) PurgeOnce(ctx context.Context) error {
 	if _, err := s.pool.Exec(ctx, `delete from idempotency where created_at < now() - $1::interval`, OnceKept); err != nil {

@@ -12,12 +12,12 @@ import (
 const snapshotColumns = `id, name, project, preview_id,
 	coalesce((select preview.name from preview where preview.id = preview_id and preview.state <> 'deleted'), ''), branch, template_id,
 	coalesce((select version from template where template.id = template_id), 0), state, size_bytes, observed_sha, observed_base_ref, observed_base_sha,
-	applied, report, keep, expires_at, created_by, created_at`
+	keep, expires_at, created_by, created_at`
 
 func scanSnapshot(row pgx.Row) (*mayfly.Snapshot, error) {
 	var n mayfly.Snapshot
 	err := row.Scan(&n.ID, &n.Name, &n.Project, &n.PreviewID, &n.PreviewName, &n.Branch, &n.TemplateID, &n.TemplateVersion, &n.State, &n.SizeBytes,
-		&n.ObservedSHA, &n.ObservedBaseRef, &n.ObservedBaseSHA, &n.Applied, &n.Report, &n.Keep, &n.ExpiresAt, &n.CreatedBy, &n.CreatedAt)
+		&n.ObservedSHA, &n.ObservedBaseRef, &n.ObservedBaseSHA, &n.Keep, &n.ExpiresAt, &n.CreatedBy, &n.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +77,15 @@ func (s *Store) auditSnapshot(ctx context.Context, tx execer, n *mayfly.Snapshot
 	})
 }
 
-// FinishSnapshot stores that a snapshot's volume is there, its size, and what its preview had applied.
+// FinishSnapshot stores that a snapshot's volume is there, its size, and what its preview has applied now. Whoever calls it holds the
+// preview's lock.
 func (s *Store) FinishSnapshot(ctx context.Context, n *mayfly.Snapshot) error {
 	tag, err := s.pool.Exec(ctx, `
-		update snapshot set state = 'ready', size_bytes = $2, observed_sha = $3, observed_base_ref = $4, observed_base_sha = $5, applied = $6, report = $7
-		where id = $1 and state = 'making'`,
-		n.ID, n.SizeBytes, n.ObservedSHA, n.ObservedBaseRef, n.ObservedBaseSHA, nullJSON(n.Applied), nullJSON(n.Report))
+		update snapshot set state = 'ready', size_bytes = $2, template_id = $3, observed_sha = $4, observed_base_ref = $5, observed_base_sha = $6,
+			applied = preview.applied, report = preview.report
+		from preview
+		where snapshot.id = $1 and snapshot.state = 'making' and preview.id = snapshot.preview_id`,
+		n.ID, n.SizeBytes, n.TemplateID, n.ObservedSHA, n.ObservedBaseRef, n.ObservedBaseSHA)
 	if err != nil {
 		return failed(err, "record snapshot %s", n.ID)
 	}
@@ -104,6 +107,16 @@ func (s *Store) DeleteSnapshot(ctx context.Context, n *mayfly.Snapshot) error {
 	})
 	if err != nil {
 		return failed(err, "delete snapshot %s", n.ID)
+	}
+	return nil
+}
+
+// RestoreApplied gives a preview the record of migrations, and the report, that it had when the snapshot was made.
+func (s *Store) RestoreApplied(ctx context.Context, previewID, snapshotID string) error {
+	_, err := s.pool.Exec(ctx, `
+		update preview set applied = snapshot.applied, report = snapshot.report from snapshot where preview.id = $1 and snapshot.id = $2`, previewID, snapshotID)
+	if err != nil {
+		return failed(err, "restore the migration report of preview %s", previewID)
 	}
 	return nil
 }
