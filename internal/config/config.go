@@ -36,9 +36,11 @@ type Config struct {
 	// TrustedProxies are whose word is taken for where a request came from.
 	TrustedProxies []netip.Prefix
 	MaxPreviews    int
-	Workers        int
-	projects       []mayfly.Project
-	maskingKeys    map[string]string // file by project
+	// SizeClasses are the limits that a preview can be made with, by name.
+	SizeClasses map[string]mayfly.SizeClass
+	Workers     int
+	projects    []mayfly.Project
+	maskingKeys map[string]string // file by project
 }
 
 // Engine says which engine to use.

@@ -15,23 +15,25 @@ import (
 
 // file is the YAML as written. docs/configuration.md describes every key.
 type file struct {
-	Listen          string        `yaml:"listen"`
-	ExternalURL     string        `yaml:"external_url"`
-	DataDir         string        `yaml:"data_dir"`
-	DatabaseURL     string        `yaml:"database_url"`
-	DatabaseURLFile string        `yaml:"database_url_file"`
-	Engine          Engine        `yaml:"engine"`
-	Pool            filePool      `yaml:"pool"`
-	Gateway         fileGateway   `yaml:"gateway"`
-	GitHub          *fileGitHub   `yaml:"github"`
-	MaxPreviews     int           `yaml:"max_previews"`
-	Workers         int           `yaml:"workers"`
-	Projects        []fileProject `yaml:"projects"`
-	Auth            fileAuth      `yaml:"auth"`
-	Audit           fileAudit     `yaml:"audit"`
-	Quotas          fileQuotas    `yaml:"quotas"`
-	RateLimits      RateLimits    `yaml:"rate_limits"`
-	TrustedProxies  []string      `yaml:"trusted_proxies"`
+	Listen          string      `yaml:"listen"`
+	ExternalURL     string      `yaml:"external_url"`
+	DataDir         string      `yaml:"data_dir"`
+	DatabaseURL     string      `yaml:"database_url"`
+	DatabaseURLFile string      `yaml:"database_url_file"`
+	Engine          Engine      `yaml:"engine"`
+	Pool            filePool    `yaml:"pool"`
+	Gateway         fileGateway `yaml:"gateway"`
+	GitHub          *fileGitHub `yaml:"github"`
+	MaxPreviews     int         `yaml:"max_previews"`
+	Workers         int         `yaml:"workers"`
+
+	SizeClasses    map[string]fileSizeClass `yaml:"size_classes"`
+	Projects       []fileProject            `yaml:"projects"`
+	Auth           fileAuth                 `yaml:"auth"`
+	Audit          fileAudit                `yaml:"audit"`
+	Quotas         fileQuotas               `yaml:"quotas"`
+	RateLimits     RateLimits               `yaml:"rate_limits"`
+	TrustedProxies []string                 `yaml:"trusted_proxies"`
 }
 
 type filePool struct {
@@ -116,6 +118,8 @@ type filePreviews struct {
 	Shm            Bytes    `yaml:"shm"`
 	Disk           Bytes    `yaml:"disk"`
 	Max            int      `yaml:"max"`
+	MaxSnapshots   int      `yaml:"max_snapshots"`
+	SizeClasses    []string `yaml:"size_classes"`
 
 	filePolicy `yaml:",inline"`
 }
@@ -152,6 +156,9 @@ func (f *file) resolve(dir string) (*Config, error) {
 		return nil, err
 	}
 	if err := f.resolveAuth(dir, c); err != nil {
+		return nil, err
+	}
+	if err := f.resolveSizes(c); err != nil {
 		return nil, err
 	}
 	return c, f.resolveQuotas(c)
@@ -323,6 +330,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 			TTL: time.Duration(p.Previews.TTL), PullRequestTTL: time.Duration(p.Previews.PullRequestTTL),
 			IdleAfter: time.Duration(p.Previews.IdleAfter), MemoryBytes: int64(p.Previews.Memory), CPUs: p.Previews.CPUs,
 			Pids: p.Previews.Pids, ShmBytes: int64(p.Previews.Shm), DiskBytes: int64(p.Previews.Disk), MaxPreviews: p.Previews.Max,
+			MaxSnapshots: p.Previews.MaxSnapshots, SizeClasses: p.Previews.SizeClasses,
 			PullRequests: policy,
 		},
 		KeepTemplates: max(or(p.KeepTemplates, defaultKeepTemplates), 1),
