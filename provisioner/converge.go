@@ -63,6 +63,9 @@ func (s *Service) convergeLocked(ctx context.Context, id string) error {
 		go s.cancelWhenSuperseded(ctx, cancel, *p, changes)
 	}
 	err = s.act(ctx, p)
+	if err == nil {
+		err = s.applyPendingLogins(ctx, p)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -136,7 +139,10 @@ func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
 	case p.State == mayfly.PreviewFailed && !p.Connectable():
 		return nil
 	default:
-		return s.wake(ctx, p)
+		if err := s.wake(ctx, p); err != nil {
+			return err
+		}
+		return s.tryAgain(ctx, p)
 	}
 }
 
@@ -146,7 +152,7 @@ func permanent(f *mayfly.Failure) bool {
 		return false
 	}
 	switch f.Code {
-	case mayfly.CodeMigrationFailed, mayfly.CodeMigrationInvalid, mayfly.CodeHeadGone, mayfly.CodeForkDenied, mayfly.CodeInvalid:
+	case mayfly.CodeMigrationFailed, mayfly.CodeMigrationInvalid, mayfly.CodeHeadGone, mayfly.CodeForkDenied, mayfly.CodeProtected, mayfly.CodeInvalid:
 		return true
 	}
 	return false
@@ -176,6 +182,9 @@ func (s *Service) fail(ctx context.Context, p *mayfly.Preview, cause error) erro
 
 // rebuild asks for a new generation and ends this pass.
 func (s *Service) rebuild(ctx context.Context, p *mayfly.Preview, why string) error {
+	if err := s.mayRebuild(ctx, p, why); err != nil {
+		return err
+	}
 	generation := p.Generation
 	now := s.Clock()
 	if err := s.Store.AddStep(ctx, p.ID, mayfly.Step{Name: "rebuild", Detail: why, StartedAt: now, FinishedAt: &now}); err != nil {
@@ -184,6 +193,9 @@ func (s *Service) rebuild(ctx context.Context, p *mayfly.Preview, why string) er
 	_, err := s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error {
 		if p.Generation == generation {
 			p.Generation++
+			if p.PR != nil { // its migrations are to run on the template again, not on a state in which others ran
+				p.SnapshotID = ""
+			}
 		}
 		return nil
 	})
@@ -226,7 +238,8 @@ func (s *Service) wake(ctx context.Context, p *mayfly.Preview) error {
 		return s.rebuild(ctx, p, "its volume was gone")
 	}
 	instance, err := s.Engine.Inspect(ctx, p.Instance())
-	if err == nil && instance.Running && p.State == mayfly.PreviewReady {
+	stale := p.ObservedPassword != p.PasswordVersion
+	if err == nil && instance.Running && !instance.Paused && !stale && p.State == mayfly.PreviewReady {
 		return s.clearFailure(ctx, p)
 	}
 	err = s.step(ctx, p, "wake", "", func(ctx context.Context) (string, error) {
@@ -238,12 +251,19 @@ func (s *Service) wake(ctx context.Context, p *mayfly.Preview) error {
 		if err != nil {
 			return "", err
 		}
-		return "", conn.Close(ctx)
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if stale {
+			return "new password", s.changePassword(ctx, conn, p)
+		}
+		return "", nil
 	})
 	if err != nil {
 		return err
 	}
 	if p.State == mayfly.PreviewFailed { // inspectable, and stays failed
+		if stale {
+			return s.Store.Observe(ctx, p)
+		}
 		return nil
 	}
 	// Whoever woke it is about to use it: it has not been idle since before it slept.
@@ -267,6 +287,9 @@ func (s *Service) volumeLost(ctx context.Context, p *mayfly.Preview) (bool, erro
 	}
 	if has[p.Instance()] {
 		return false, nil
+	}
+	if p.SnapshotID != "" && has[p.SnapshotID] {
+		return true, nil
 	}
 	template, err := s.templateOf(ctx, p)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -174,6 +173,9 @@ func (s *Service) baseHistory(ctx context.Context, p *mayfly.Preview, project ma
 	return nil
 }
 
+// maxSeedBytes bounds one seed file.
+const maxSeedBytes = 16 << 20
+
 // seeds reads the seed files, each path of which may lie anywhere in the repository. A preview that is not new has had them.
 func (s *Service) seeds(ctx context.Context, p *mayfly.Preview, project mayfly.Project) ([]migrations.File, error) {
 	if len(project.Migrations.Seed) == 0 || p.ObservedSHA != "" {
@@ -181,15 +183,23 @@ func (s *Service) seeds(ctx context.Context, p *mayfly.Preview, project mayfly.P
 	}
 	var all []migrations.File
 	for _, seed := range project.Migrations.Seed {
-		dir := strings.Trim(seed, "/")
-		if strings.HasSuffix(dir, ".sql") {
-			dir = path.Dir(dir)
+		name := strings.Trim(seed, "/")
+		if !strings.HasSuffix(name, ".sql") {
+			files, err := s.filesAt(ctx, p, p.PR.HeadSHA, name)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, files...)
+			continue
 		}
-		files, err := s.filesAt(ctx, p, p.PR.HeadSHA, dir)
+		// By itself: what is beside it may be the whole repository.
+		content, ok, err := s.Forge.File(ctx, p.PR.RepositoryID, p.PR.HeadSHA, name, maxSeedBytes)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, files...)
+		if ok {
+			all = append(all, migrations.File{Path: name, Content: content})
+		}
 	}
 	slices.SortFunc(all, func(a, b migrations.File) int { return strings.Compare(a.Path, b.Path) })
 	return migrations.Seeds(project.Migrations, slices.CompactFunc(all, func(a, b migrations.File) bool { return a.Path == b.Path }))
