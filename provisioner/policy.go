@@ -67,8 +67,15 @@ func (s *Service) judge(ctx context.Context, project mayfly.Project, pr *forge.P
 	}
 	policy := settings.Previews.PullRequests
 	v := verdict{
-		settings: settings, keep: known.Keep || pullRequestOf(pr).WantsKeep(), size: or(sizeLabel(pr.Labels), policy.Size),
+		settings: settings, keep: known.Keep || pullRequestOf(pr).WantsKeep(), size: policy.Size,
 		schemaOnly: pr.Fork && policy.Forks == mayfly.ForksSchemaOnly,
+	}
+	if size := sizeLabel(pr.Labels); size != "" {
+		if err := s.CheckSize(settings, size); err != nil { // a slip must not cost the preview
+			s.Logger.WarnContext(ctx, "a label asks for a size that there is not", "project", project.Name, "number", pr.Number, "size", size)
+		} else {
+			v.size = size
+		}
 	}
 	if refusal := judgeFork(policy, pr, known); refusal != nil {
 		return *refusal, nil

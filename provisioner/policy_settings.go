@@ -38,6 +38,9 @@ func (s *Service) settingsFor(ctx context.Context, project mayfly.Project, pr *m
 	if len(problems) > 0 {
 		return s.unusable(project, problems)
 	}
+	if problem := s.unknownSize(project, file); problem != nil {
+		return s.unusable(project, []repoconfig.Problem{*problem})
+	}
 	if problems := file.Unknown(s.namesFor(project)); len(problems) > 0 {
 		return s.unusable(project, problems)
 	}
@@ -104,6 +107,18 @@ func (s *Service) namesFor(project mayfly.Project) []string {
 		}
 	}
 	return names
+}
+
+// unknownSize says so if the file asks for a size class that the project may not have.
+func (s *Service) unknownSize(project mayfly.Project, file *repoconfig.File) *repoconfig.Problem {
+	p := file.Projects[project.Name]
+	if p == nil || p.Size == "" {
+		return nil
+	}
+	if err := s.CheckSize(project, p.Size); err != nil {
+		return &repoconfig.Problem{Line: p.KeyLine("size"), Message: err.Error(), Hint: mayfly.ErrorHint(err)}
+	}
+	return nil
 }
 
 // unusable is the answer for a file with problems.

@@ -9,6 +9,7 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/forge"
 	"github.com/mayflydb/mayfly/internal/store"
+	"github.com/mayflydb/mayfly/provisioner/driver"
 )
 
 // LaterError means: nothing is wrong, look again after some time. The queue snoozes the job.
@@ -194,22 +195,24 @@ func (s *Service) createForPullRequest(ctx context.Context, pr *forge.PullReques
 		ID: mayfly.NewID("p"), Name: mayfly.PullRequestName(project.Name, pr.Number), Project: project.Name,
 		Kind: mayfly.KindPullRequest, PR: pullRequestOf(pr), Generation: 1, CreatedBy: "github:" + pr.Author,
 		Database: project.Postgres.Database, Owner: project.Postgres.Owner, SchemaOnly: v.schemaOnly, Keep: v.keep,
+		SizeClass: v.size,
 	}
 	if ttl := project.Previews.PullRequestTTL; ttl > 0 {
 		expires := s.Clock().Add(ttl)
 		p.ExpiresAt = &expires
 	}
 	s.newPassword(p)
-	return s.add(ctx, p, project.Previews, true)
+	return s.add(ctx, p, s.sized(p, project.Previews), true)
 }
 
 // follow makes an existing preview follow its pull request. Nothing is written when nothing changed.
 func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forge.PullRequest, v verdict) error {
 	now := pullRequestOf(pr)
-	if existing.PR.Equal(now) && existing.Keep == v.keep && existing.SchemaOnly == v.schemaOnly && existing.ClosedAt == nil {
+	if existing.PR.Equal(now) && existing.Keep == v.keep && existing.SchemaOnly == v.schemaOnly && existing.SizeClass == v.size && existing.ClosedAt == nil {
 		return nil
 	}
-	_, err := s.Store.ChangePreview(ctx, existing.ID, func(p *mayfly.Preview) error {
+	resized := existing.SizeClass != v.size
+	changed, err := s.Store.ChangePreview(ctx, existing.ID, func(p *mayfly.Preview) error {
 		if p.PR.HeadSHA != now.HeadSHA || p.ClosedAt != nil {
 			p.WantSuspended = false // a suspended preview wakes to get the new migrations
 		}
@@ -218,10 +221,37 @@ func (s *Service) follow(ctx context.Context, existing *mayfly.Preview, pr *forg
 			p.Generation++
 			s.newPassword(p)
 		}
-		p.PR, p.Keep, p.ClosedAt = now, v.keep, nil
+		p.PR, p.Keep, p.SizeClass, p.ClosedAt = now, v.keep, v.size, nil
 		return nil
 	})
-	return err
+	if err != nil || !resized {
+		return err
+	}
+	return s.resize(ctx, changed)
+}
+
+// resize removes the container of a preview, so that it is made anew on the same volume with the limits that hold now. One that is being
+// made has them the next time it is.
+func (s *Service) resize(ctx context.Context, p *mayfly.Preview) error {
+	unlock, ok, err := s.Store.TryLock(ctx, "preview:"+p.ID)
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	if p, err = s.Store.Preview(ctx, p.ID); err != nil || !p.Settled() || !p.Connectable() {
+		return err
+	}
+	s.Connections.Disconnect(p.ID)
+	err = s.step(ctx, p, "resize", or(p.SizeClass, "the project's limits"), func(ctx context.Context) (string, error) {
+		if err := s.Engine.Stop(ctx, p.Instance(), stopTimeout); err != nil && !errors.Is(err, driver.ErrNotFound) {
+			return "", err
+		}
+		return "", s.Engine.Remove(ctx, p.Instance())
+	})
+	if err != nil {
+		return err
+	}
+	return s.Recheck(ctx, p.ID)
 }
 
 // asleepForGood is the error for somebody who wants a preview whose pull request gets none now.

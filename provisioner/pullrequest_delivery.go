@@ -48,7 +48,7 @@ type payload struct {
 	Repositories        []listed `json:"repositories"`         // installation
 	RepositoriesAdded   []listed `json:"repositories_added"`   // installation_repositories
 	RepositoriesRemoved []listed `json:"repositories_removed"` // installation_repositories
-	HookID              int64   `json:"hook_id"`              // ping
+	HookID              int64    `json:"hook_id"`              // ping
 	Hook                struct {
 		Events []string `json:"events"`
 	} `json:"hook"` // ping

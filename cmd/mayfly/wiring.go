@@ -77,7 +77,13 @@ func open(ctx context.Context, c *config.Config, adopt bool, logger *slog.Logger
 	if err != nil {
 		return nil, err
 	}
+	if keys.Sealer, err = auth.OpenSealer(filepath.Join(c.DataDir, "keys"), c.SealKey); err != nil {
+		return nil, err
+	}
 	if err := d.openState(ctx, installation); err != nil {
+		return nil, err
+	}
+	if err := d.reseal(ctx, keys.Sealer); err != nil {
 		return nil, err
 	}
 	return d, d.openService(keys, h) //nolint:contextcheck // requests bring their own contexts
@@ -179,7 +185,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	}
 	opts := provisioner.Options{
 		Store: d.store, Watcher: d.watcher, Engine: d.engine, Volumes: d.pool, Projects: d.config, Sealer: keys.Sealer,
-		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews, Quotas: quotas(d.config.Quotas),
+		Connections: connections{d}, Clock: time.Now, Logger: d.logger, MaxPreviews: d.config.MaxPreviews, SizeClasses: d.config.SizeClasses, Quotas: quotas(d.config.Quotas),
 		ExternalURL: d.config.ExternalURL, Checkpoint: h.checkpoint,
 		LooksPersonal: looksPersonal,
 		WatchDisk:     d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
@@ -339,7 +345,7 @@ func (d *daemon) refreshMetrics(ctx context.Context) {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.forgetPeople(ctx), d.forgetMachines(ctx))
+	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.previews.PollDeliveries(ctx), d.forgetPeople(ctx), d.forgetMachines(ctx))
 }
 
 // restartBuilds starts the builds again that a process left when it died. One that runs has its lock, and is not touched.

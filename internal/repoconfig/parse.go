@@ -48,6 +48,9 @@ type Project struct {
 	lines                          map[string]int // where each key is
 }
 
+// KeyLine is the line of a key of the project, such as "size".
+func (p *Project) KeyLine(key string) int { return p.lines[key] }
+
 // Parse reads a file. Every problem in it is told; with any, the File is nil.
 func Parse(content []byte) (file *File, problems []Problem) {
 	if len(content) > MaxBytes {
