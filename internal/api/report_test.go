@@ -48,3 +48,25 @@ func TestTemplateReport(t *testing.T) {
 		}
 	}
 }
+
+func TestThePreviewsReportAsAPage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := b.pullRequest(1, sha('a'))
+	must(t, b.Store.SetMigrated(t.Context(), p.ID, []byte(`[]`), []byte(`{"tool": "goose", "findings": [{"kind": "late", "message": "<script>alert(1)</script>"}]}`)))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/api/v1/previews/"+p.Name+"/report", http.NoBody)
+	must(t, err)
+	request.Header.Set("Authorization", "Bearer "+b.token([]auth.Scope{auth.ScopePreviewsRead}))
+	request.Header.Set("Accept", "text/html")
+	response, err := b.http.Do(request)
+	must(t, err)
+	defer func() { _ = response.Body.Close() }()
+	page, err := io.ReadAll(response.Body)
+	must(t, err)
+	if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") || !strings.Contains(string(page), "goose") {
+		t.Errorf("%d, %s: %.300s", response.StatusCode, response.Header.Get("Content-Type"), page)
+	}
+	if policy := response.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(string(page), "<script") {
+		t.Errorf("the page may run things: %q: %s", policy, page)
+	}
+}
