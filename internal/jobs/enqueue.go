@@ -31,6 +31,10 @@ type (
 	templateArgs struct {
 		TemplateID string `json:"template_id"`
 	}
+	outgoingArgs struct {
+		PreviewID string `json:"preview_id"`
+		Target    string `json:"target"`
+	}
 	reconcileArgs struct{}
 	expireArgs    struct{}
 	sweepArgs     struct{}
@@ -42,6 +46,7 @@ func (pullRequestArgs) Kind() string { return "pull_request_sync" }
 func (publishArgs) Kind() string     { return "preview_publish" }
 func (deliveryArgs) Kind() string    { return "delivery_process" }
 func (templateArgs) Kind() string    { return "template_build" }
+func (outgoingArgs) Kind() string    { return "outgoing_deliver" }
 func (reconcileArgs) Kind() string   { return "reconcile" }
 func (expireArgs) Kind() string      { return "expire" }
 func (sweepArgs) Kind() string       { return "sweep" }
@@ -49,10 +54,11 @@ func (scheduleArgs) Kind() string    { return "schedule" }
 
 // Queues keep long work from starving short work.
 const (
-	queueBuilds  = "builds"           // template builds: hours
-	queueDefault = river.QueueDefault // converge: milliseconds to an hour of migrations
-	queueForge   = "forge"            // deliveries, pull requests, comments: seconds
-	queueUpkeep  = "upkeep"           // the periodic jobs, which an engine that hangs must not let starve the others
+	queueBuilds   = "builds"           // template builds: hours
+	queueDefault  = river.QueueDefault // converge: milliseconds to an hour of migrations
+	queueForge    = "forge"            // deliveries, pull requests, comments: seconds
+	queueOutgoing = "outgoing"         // webhooks that we send: receivers that hang must not hold up anything else
+	queueUpkeep   = "upkeep"           // the periodic jobs, which an engine that hangs must not let starve the others
 )
 
 // publishDelay is how long an unfinished preview is kept from the forge: most are finished by then.
@@ -144,4 +150,9 @@ func (e *Enqueuer) Delivery(ctx context.Context, tx pgx.Tx, deliveryID string) e
 // BuildTemplate implements store.Enqueuer.
 func (e *Enqueuer) BuildTemplate(ctx context.Context, tx pgx.Tx, templateID string) error {
 	return e.insert(ctx, tx, templateArgs{templateID}, &river.InsertOpts{Queue: queueBuilds, MaxAttempts: 3})
+}
+
+// Outgoing implements store.Enqueuer.
+func (e *Enqueuer) Outgoing(ctx context.Context, tx pgx.Tx, previewID, target string) error {
+	return e.insert(ctx, tx, outgoingArgs{previewID, target}, &river.InsertOpts{Queue: queueOutgoing})
 }

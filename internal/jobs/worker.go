@@ -25,6 +25,8 @@ type Handlers struct {
 	Publish       func(ctx context.Context, previewID string) error
 	Delivery      func(ctx context.Context, deliveryID string) error
 	BuildTemplate func(ctx context.Context, templateID string) error
+	// Outgoing sends what waits for a receiver about a preview; nil if there are no receivers.
+	Outgoing func(ctx context.Context, previewID, target string) error
 	// The periodic ones. They run on one of all processes that share the state database, and once at start.
 	Reconcile func(ctx context.Context) error
 	Expire    func(ctx context.Context) error
@@ -53,8 +55,9 @@ type Queue struct {
 const DefaultWorkers = 8
 
 const (
-	buildWorkers  = 2
-	upkeepWorkers = 4 // each kind of periodic job may run while the others do
+	buildWorkers    = 2
+	outgoingWorkers = 16
+	upkeepWorkers   = 4 // each kind of periodic job may run while the others do
 )
 
 // Connections returns how many connections to the state database the jobs of so many workers need at the same time: each
@@ -62,7 +65,7 @@ const (
 func Connections(workers int) int {
 	n := or(workers, DefaultWorkers)
 	const queueItself = 4 // fetching, listening, electing, completing
-	return 2*(n+n+buildWorkers+upkeepWorkers) + queueItself
+	return 2*(n+n+buildWorkers+upkeepWorkers) + outgoingWorkers + queueItself
 }
 
 // New makes a queue; Start starts it.
@@ -76,6 +79,12 @@ func New(opts Options) (*Queue, error) {
 	add(workers, 2*time.Minute, func(ctx context.Context, a publishArgs) error { return h.Publish(ctx, a.PreviewID) })
 	add(workers, time.Minute, func(ctx context.Context, a deliveryArgs) error { return h.Delivery(ctx, a.DeliveryID) })
 	add(workers, 48*time.Hour, func(ctx context.Context, a templateArgs) error { return h.BuildTemplate(ctx, a.TemplateID) })
+	add(workers, 2*time.Minute, func(ctx context.Context, a outgoingArgs) error {
+		if h.Outgoing == nil {
+			return nil // they were in the configuration before
+		}
+		return h.Outgoing(ctx, a.PreviewID, a.Target)
+	})
 	add(workers, 10*time.Minute, func(ctx context.Context, _ reconcileArgs) error { return h.Reconcile(ctx) })
 	add(workers, 2*time.Minute, func(ctx context.Context, _ expireArgs) error { return h.Expire(ctx) })
 	add(workers, 10*time.Minute, func(ctx context.Context, _ sweepArgs) error { return h.Sweep(ctx) })
@@ -86,10 +95,11 @@ func New(opts Options) (*Queue, error) {
 		Logger:  quiet(opts.Logger),
 		Workers: workers,
 		Queues: map[string]river.QueueConfig{
-			queueDefault: {MaxWorkers: n},
-			queueForge:   {MaxWorkers: n},
-			queueBuilds:  {MaxWorkers: buildWorkers},
-			queueUpkeep:  {MaxWorkers: upkeepWorkers},
+			queueDefault:  {MaxWorkers: n},
+			queueForge:    {MaxWorkers: n},
+			queueBuilds:   {MaxWorkers: buildWorkers},
+			queueUpkeep:   {MaxWorkers: upkeepWorkers},
+			queueOutgoing: {MaxWorkers: outgoingWorkers},
 		},
 		// A person waits for most of these jobs: be told at once (River listens), and fetch without pause.
 		FetchCooldown:     5 * time.Millisecond,

@@ -32,6 +32,8 @@ type Enqueuer interface {
 	Delivery(ctx context.Context, tx pgx.Tx, deliveryID string) error
 	// BuildTemplate asks for a template in state building to be built.
 	BuildTemplate(ctx context.Context, tx pgx.Tx, templateID string) error
+	// Outgoing asks for what waits for a receiver about a preview to be sent.
+	Outgoing(ctx context.Context, tx pgx.Tx, previewID, target string) error
 }
 
 // Store is the state database. Its methods may be called concurrently and from several processes.
@@ -40,6 +42,8 @@ type Store struct {
 	jobs   Enqueuer
 	logger *slog.Logger
 	limits func(project string) Limits // nil: there are none (SetLimits)
+
+	outgoing func(project, kind string) []string // nil: nobody is told (SetOutgoing)
 }
 
 // New makes a store on a pool whose connections have the store's schema first in their search_path.

@@ -48,6 +48,10 @@ func (r recorder) BuildTemplate(ctx context.Context, tx pgx.Tx, id string) error
 	return r.record(ctx, tx, "build "+id)
 }
 
+func (r recorder) Outgoing(ctx context.Context, tx pgx.Tx, id, target string) error {
+	return r.record(ctx, tx, "outgoing "+id+" "+target)
+}
+
 type bed struct {
 	*store.Store
 	pool *pgxpool.Pool
