@@ -32,6 +32,7 @@ type process struct {
 
 	engine  func() (*docker.Engine, error)
 	cluster func() (*Server, error)
+	relay   func() (string, error)
 	storage storage
 
 	mu         sync.Mutex
@@ -81,6 +82,7 @@ func newProcess() (*process, error) {
 	}
 	p.engine = sync.OnceValues(p.startEngine)
 	p.cluster = sync.OnceValues(p.startServer)
+	p.relay = sync.OnceValues(p.buildRelay)
 	return p, nil
 }
 

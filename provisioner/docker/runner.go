@@ -29,21 +29,22 @@ const programPath = "/mayfly/bin/mayfly"
 
 // ProjectImage implements driver.ProjectRunner.
 func (e *Engine) ProjectImage(ctx context.Context, ref string) (string, error) {
-	id, err := e.imageID(ctx, ref)
+	id, err := e.PresentImage(ctx, ref)
 	if !errors.Is(err, driver.ErrNotFound) {
 		return id, err
 	}
 	if err := e.pull(ctx, ref); err != nil {
 		return "", err
 	}
-	id, err = e.imageID(ctx, ref)
+	id, err = e.PresentImage(ctx, ref)
 	if errors.Is(err, driver.ErrNotFound) {
 		return "", unavailable(ref, err)
 	}
 	return id, err
 }
 
-func (e *Engine) imageID(ctx context.Context, ref string) (string, error) {
+// PresentImage is ProjectImage without pulling. ErrNotFound if there is no such image on the engine.
+func (e *Engine) PresentImage(ctx context.Context, ref string) (string, error) {
 	found, err := e.api.ImageInspect(ctx, ref)
 	if err != nil {
 		return "", e.wrap(err, "look for image %s", ref)
