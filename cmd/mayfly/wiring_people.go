@@ -88,3 +88,18 @@ func (d *daemon) forgetPeople(ctx context.Context) error {
 	_, err := d.store.ForgetAudit(mayfly.WithActor(ctx, mayfly.Actor{Subject: "system:retention"}), now, d.config.AuditKept)
 	return errors.Join(err, d.store.PurgeTokens(ctx, now), d.store.PurgeSessions(ctx, now.Add(-sessionsKept)))
 }
+
+// reseal encrypts the passwords with the key in use that an older one has sealed.
+func (d *daemon) reseal(ctx context.Context, sealer *auth.Sealer) error {
+	changed, lost, err := d.store.Reseal(ctx, sealer.Reseal)
+	if err != nil {
+		return err
+	}
+	if changed > 0 {
+		d.logger.InfoContext(ctx, "passwords were sealed anew", "passwords", changed)
+	}
+	if lost > 0 {
+		d.logger.WarnContext(ctx, "passwords cannot be opened with any key there is; a reset makes new ones", "passwords", lost)
+	}
+	return nil
+}

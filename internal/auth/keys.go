@@ -32,11 +32,7 @@ func LoadKeys(dir string) (*Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the key directory: %w", err)
 	}
-	seal, err := loadKey(filepath.Join(dir, "seal.key"), SealKeySize)
-	if err != nil {
-		return nil, err
-	}
-	sealer, err := NewSealer(seal)
+	sealer, err := OpenSealer(dir, "")
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -112,6 +113,14 @@ func (f *file) resolveAuth(dir string, c *Config) error {
 			return fmt.Errorf("auth.oidc[%d]: %w", i, err)
 		}
 		c.SignIn.OIDC = append(c.SignIn.OIDC, provider)
+	}
+	c.SealKey = os.Getenv("MAYFLY_SEAL_KEY")
+	if f.SealKeyFile != "" {
+		key, err := readSecret(inDir(dir, f.SealKeyFile))
+		if err != nil {
+			return fmt.Errorf("seal_key_file: %w", err)
+		}
+		c.SealKey = key
 	}
 	c.RateLimits = f.RateLimits
 	c.AuditKept = time.Duration(f.Audit.Keep)

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/internal/outgoing"
 )
 
 // Config is the whole configuration, with secrets read and defaults filled in.
@@ -28,9 +29,13 @@ type Config struct {
 	Gateway     Gateway
 	GitHub      *GitHub // nil without pull requests
 	CI          CI
+	// Outgoing are the receivers that are told about previews, or get their URLs.
+	Outgoing []*outgoing.Target
 	SignIn      SignIn
 	Quotas      Quotas
 	RateLimits  RateLimits
+	// SealKey is what passwords are encrypted with at rest, in base64; "" for the one in DataDir. A secret.
+	SealKey string
 	// AuditKept is for how long the audit log is kept; 0 means for ever.
 	AuditKept time.Duration
 	// TrustedProxies are whose word is taken for where a request came from.

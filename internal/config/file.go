@@ -30,10 +30,13 @@ type file struct {
 	SizeClasses    map[string]fileSizeClass `yaml:"size_classes"`
 	Projects       []fileProject            `yaml:"projects"`
 	Auth           fileAuth                 `yaml:"auth"`
+	Outgoing []fileOutgoing `yaml:"outgoing"`
+	Push []filePush `yaml:"push"`
 	Audit          fileAudit                `yaml:"audit"`
 	Quotas         fileQuotas               `yaml:"quotas"`
 	RateLimits     RateLimits               `yaml:"rate_limits"`
 	TrustedProxies []string                 `yaml:"trusted_proxies"`
+	SealKeyFile    string                   `yaml:"seal_key_file"`
 }
 
 type filePool struct {
