@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"regexp"
@@ -206,10 +205,4 @@ func readCAs(path string) (*x509.CertPool, error) {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "ca_file: %s has no certificate in PEM", path)
 	}
 	return pool, nil
-}
-
-// isLoopback reports whether a host is this machine, as where tests run.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

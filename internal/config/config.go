@@ -30,10 +30,10 @@ type Config struct {
 	GitHub      *GitHub // nil without pull requests
 	CI          CI
 	// Outgoing are the receivers that are told about previews, or get their URLs.
-	Outgoing []*outgoing.Target
-	SignIn      SignIn
-	Quotas      Quotas
-	RateLimits  RateLimits
+	Outgoing   []*outgoing.Target
+	SignIn     SignIn
+	Quotas     Quotas
+	RateLimits RateLimits
 	// SealKey is what passwords are encrypted with at rest, in base64; "" for the one in DataDir. A secret.
 	SealKey string
 	// AuditKept is for how long the audit log is kept; 0 means for ever.

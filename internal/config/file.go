@@ -30,8 +30,8 @@ type file struct {
 	SizeClasses    map[string]fileSizeClass `yaml:"size_classes"`
 	Projects       []fileProject            `yaml:"projects"`
 	Auth           fileAuth                 `yaml:"auth"`
-	Outgoing []fileOutgoing `yaml:"outgoing"`
-	Push []filePush `yaml:"push"`
+	Outgoing       []fileOutgoing           `yaml:"outgoing"`
+	Push           []filePush               `yaml:"push"`
 	Audit          fileAudit                `yaml:"audit"`
 	Quotas         fileQuotas               `yaml:"quotas"`
 	RateLimits     RateLimits               `yaml:"rate_limits"`
@@ -156,6 +156,9 @@ func (f *file) resolve(dir string) (*Config, error) {
 		return nil, err
 	}
 	if err := f.resolveCI(dir, c); err != nil {
+		return nil, err
+	}
+	if err := f.resolveOutgoing(dir, c); err != nil {
 		return nil, err
 	}
 	if err := f.resolveAuth(dir, c); err != nil {
