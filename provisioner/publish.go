@@ -5,21 +5,24 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
-	"slices"
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/forge"
+	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/migrations"
 )
 
 // shownSteps is how many entries of a timeline a comment shows: the last ones.
 const shownSteps = 12
 
-// Publish tells the forge what there is to know about a pull request's preview now: the commit status and the one sticky
-// comment. Nothing is sent that was sent before. It is safe to call at any time for any preview.
+// Publish tells the forge what there is to know about a pull request's preview now: the checks, the deployment and the one sticky
+// comment. Nothing is sent that was sent before. It is safe to call at any time for any preview. While GitHub does not answer, its error
+// says when to try again; nothing else waits for it.
 func (s *Service) Publish(ctx context.Context, previewID string) error {
 	if s.Forge == nil {
 		return nil
@@ -28,30 +31,79 @@ func (s *Service) Publish(ctx context.Context, previewID string) error {
 	if err != nil || first.PR == nil {
 		return err
 	}
-	// One writer at a time: two could both find no comment, and make two.
-	unlock, err := s.Store.Lock(ctx, fmt.Sprintf("publish:%s:%d:%d", first.Project, first.PR.RepositoryID, first.PR.Number))
+	return patiently(s.publish(ctx, first))
+}
+
+// forgeAway is an error of a GitHub that does not answer: tried again for as long as it takes, without counting attempts.
+type forgeAway struct{ error }
+
+func (e forgeAway) Unwrap() error { return e.error }
+
+// RetryAfter spreads the attempts of many jobs.
+func (e forgeAway) RetryAfter() time.Duration {
+	const least, spread = 5 * time.Second, 10 * time.Second
+	return least + rand.N(spread) //nolint:gosec // jitter, not a secret
+}
+
+func patiently(err error) error {
+	var says interface{ RetryAfter() time.Duration }
+	if mayfly.ErrorCode(err) != mayfly.CodeForgeUnavailable || errors.As(err, &says) {
+		return err
+	}
+	return forgeAway{err}
+}
+
+// lockPublishing lets one writer at a time tell about a pull request: two could both find no comment, and make two.
+func (s *Service) lockPublishing(ctx context.Context, key store.PullRequestKey) (unlock func(), err error) {
+	return s.Store.Lock(ctx, fmt.Sprintf("publish:%s:%d:%d", key.Project, key.RepositoryID, key.Number))
+}
+
+func (s *Service) publish(ctx context.Context, first *mayfly.Preview) error {
+	key := store.PullRequestKey{Project: first.Project, RepositoryID: first.PR.RepositoryID, Number: first.PR.Number}
+	unlock, err := s.lockPublishing(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	p, err := s.Store.Preview(ctx, previewID)
+	wanted, err := s.Store.PublishWanted(ctx, key)
+	if err != nil {
+		return err
+	}
+	p, err := s.Store.Preview(ctx, first.ID)
 	if err != nil {
 		return err
 	}
 	if newer, err := s.supersededBy(ctx, p); err != nil || newer {
 		return err
 	}
-	report, err := s.report(ctx, p)
+	record, err := s.Store.PullRequestRecord(ctx, key.Project, key.RepositoryID, key.Number)
 	if err != nil {
 		return err
 	}
-	if p.State != mayfly.PreviewDeleting && p.State != mayfly.PreviewDeleted {
-		if err := s.publishStatus(ctx, p, report); err != nil {
-			return err
-		}
+	data, err := s.checkData(ctx, p, &record)
+	if err != nil {
+		return err
 	}
-	return s.publishComment(ctx, p, report)
+	// The checks come first: people and machines wait for them. What cannot be told in one way is told in the others.
+	err = s.publishChecks(ctx, key, p.PR.HeadSHA, data)
+	if mayfly.ErrorCode(err) == mayfly.CodeForgeUnavailable {
+		return err
+	}
+	later, commentErr := s.publishComment(ctx, &record, data.CommentData)
+	if err := errors.Join(err, commentErr, s.publishDeployment(ctx, &record, p, data)); err != nil {
+		return err
+	}
+	if again := s.lookAgain(&record, data); later == 0 || again > 0 && again < later {
+		later = again
+	}
+	if later > 0 {
+		return &LaterError{After: later, Reason: "the rest is told a little later"}
+	}
+	return s.Store.Published(ctx, key, wanted)
 }
+
+// RetryPublishing asks again for what was to be told and was not.
+func (s *Service) RetryPublishing(ctx context.Context) error { return s.Store.RequeuePublishing(ctx) }
 
 // supersededBy reports whether a deleted preview has a live successor for the same pull request, which then has the word.
 func (s *Service) supersededBy(ctx context.Context, p *mayfly.Preview) (bool, error) {
@@ -77,24 +129,12 @@ func (s *Service) report(ctx context.Context, p *mayfly.Preview) (*migrations.Re
 	return &report, nil
 }
 
-func (s *Service) publishStatus(ctx context.Context, p *mayfly.Preview, report *migrations.Report) error {
-	data := forge.StatusData{State: stateToTell(p), Preview: p.Name, Failure: p.Failure, TargetURL: s.pageURL(p)}
-	if report != nil {
-		data.Applied = len(report.Applied)
-	}
-	status := forge.StatusFor(data)
-	if waiting := waitingFor(p); waiting != "" {
-		status.Description = waiting
-	}
-	return s.setStatus(ctx, p.Project, p.PR.RepositoryID, p.PR.Number, p.PR.HeadSHA, status)
-}
-
 // waitingFor says what a preview that is being made waits for ("" if nothing): a passing failure, such as a full pool.
 func waitingFor(p *mayfly.Preview) string {
 	if p.Failure == nil || p.State == mayfly.PreviewFailed || p.Connectable() {
 		return ""
 	}
-	return "Waiting: " + p.Failure.Message
+	return p.Failure.Message
 }
 
 // stateToTell is the preview's state, except that one that sleeps is told as ready: it wakes on connect.
@@ -105,103 +145,12 @@ func stateToTell(p *mayfly.Preview) forge.State {
 	return forge.StateOf(p.State)
 }
 
-func (s *Service) pageURL(p *mayfly.Preview) string {
-	if s.ExternalURL == "" {
-		return ""
-	}
-	return s.ExternalURL + "/api/v1/previews/" + p.Name
-}
-
-// setStatus sets a commit status unless the commit has it already. A commit that is gone needs none.
-func (s *Service) setStatus(ctx context.Context, project string, repositoryID int64, number int, sha string, status forge.Status) error {
-	record, err := s.Store.PullRequestRecord(ctx, project, repositoryID, number)
-	if err != nil {
-		return err
-	}
-	hash := hashOf(string(status.State), status.Description, status.TargetURL)
-	if record.StatusSHA == sha && record.StatusHash == hash {
-		return nil
-	}
-	err = s.Forge.SetStatus(ctx, repositoryID, sha, status)
-	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeHeadGone {
-		return fmt.Errorf("set the status of pull request %d: %w", number, err)
-	}
-	record.StatusSHA, record.StatusHash = sha, hash
-	return s.Store.SetPullRequestRecord(ctx, record)
-}
-
-func (s *Service) publishComment(ctx context.Context, p *mayfly.Preview, report *migrations.Report) error {
-	data, err := s.commentData(ctx, p, report)
-	if err != nil {
-		return err
-	}
-	body := forge.RenderComment(data)
-	record, err := s.Store.PullRequestRecord(ctx, p.Project, p.PR.RepositoryID, p.PR.Number)
-	if err != nil {
-		return err
-	}
-	hash := hashOf(body)
-	if record.CommentHash == hash {
-		return nil
-	}
-	marker := forge.Marker(p.PR.RepositoryID, p.PR.Number, p.Project)
-	record.CommentID, err = s.Forge.UpsertComment(ctx, p.PR.RepositoryID, p.PR.Number, record.CommentID, marker, body)
-	if err != nil {
-		return fmt.Errorf("write the comment of pull request %d: %w", p.PR.Number, err)
-	}
-	record.CommentHash = hash
-	return s.Store.SetPullRequestRecord(ctx, record)
-}
-
 func hashOf(parts ...string) string {
 	h := sha256.New()
 	for _, part := range parts {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *migrations.Report) (forge.CommentData, error) {
-	data := forge.CommentData{
-		RepositoryID: p.PR.RepositoryID, Number: p.PR.Number, Project: p.Project, State: stateToTell(p), Preview: p.Name,
-		HeadSHA: p.PR.HeadSHA, ExpiresAt: p.ExpiresAt, DashboardURL: s.pageURL(p),
-	}
-	if p.TemplateID != "" {
-		template, err := s.Store.Template(ctx, p.TemplateID)
-		if err != nil {
-			return data, err
-		}
-		data.TemplateVersion = template.Version
-		if template.ReadyAt != nil {
-			data.TemplateReadyAt = *template.ReadyAt
-		}
-	}
-	steps, err := s.Store.Steps(ctx, p.ID)
-	if err != nil {
-		return data, err
-	}
-	// A preview falls asleep and wakes up many times: that is no news. Migrations that ran are part of the step "migrate" and
-	// have a table of their own.
-	steps = slices.DeleteFunc(steps, func(step mayfly.Step) bool {
-		return step.Name == "wake" || step.Name == "suspend" || step.Name == "migration" && step.FinishedAt != nil
-	})
-	for _, step := range steps[max(0, len(steps)-shownSteps):] {
-		data.Steps = append(data.Steps, commentStep(step))
-		if step.Name == "clone" {
-			data.ClonedAt = step.StartedAt
-		}
-		if step.Name == "rebuild" {
-			data.Note = "Rebuilt from the template: " + step.Detail
-		}
-	}
-	if waiting := waitingFor(p); waiting != "" {
-		data.Note = waiting
-	}
-	data.Migrations = commentMigrations(report)
-	data.Warnings = commentWarnings(report)
-	observed(&data, report)
-	data.Failure = commentFailure(p, report)
-	return data, nil
 }
 
 func commentStep(step mayfly.Step) forge.CommentStep {

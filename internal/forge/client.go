@@ -64,6 +64,7 @@ type Client struct {
 	self    string                // login that comments are written as; "" until asked
 	queries queries
 	ours    map[int64][sha256.Size]byte // the text of comments that are known to be ours, as last seen
+	silent  map[pull]bool               // pull requests that had no comment when they were read
 	lacking map[lack]time.Time          // until when a permission that is missing is not tried again
 }
 
@@ -72,7 +73,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		http: o.HTTP, log: o.Logger, now: o.Now, limits: o.Limits.withDefaults(),
 		objects: newObjectCache(objectCacheBytes), pages: newPageCache(pageCacheEntries),
-		blocked: map[account]time.Time{}, lacking: map[lack]time.Time{}, ours: map[int64][sha256.Size]byte{}, queries: queries{nodes: map[int64]string{}, sizes: map[string]int64{}},
+		blocked: map[account]time.Time{}, lacking: map[lack]time.Time{}, silent: map[pull]bool{}, ours: map[int64][sha256.Size]byte{}, queries: queries{nodes: map[int64]string{}, sizes: map[string]int64{}},
 	}
 	if c.http == nil {
 		c.http = &http.Client{}

@@ -60,9 +60,11 @@ func (c *Client) upsertComment(ctx context.Context, who account, repoID int64, n
 			return known, err
 		}
 	}
-	current, err := c.searchComment(ctx, who, repoID, number, marker)
-	if err != nil {
-		return 0, err
+	var current *github.IssueComment
+	if !c.isSilent(repoID, number) {
+		if current, err = c.searchComment(ctx, who, repoID, number, marker); err != nil {
+			return 0, err
+		}
 	}
 	if current != nil {
 		c.noteOurs(current.GetID(), current.GetBody())
@@ -111,6 +113,35 @@ func (c *Client) isOurs(ctx context.Context, who account, repoID, id int64) (boo
 	}
 	c.noteOurs(id, comment.GetBody())
 	return true, nil
+}
+
+// pull names a pull request.
+type pull struct {
+	repository int64
+	number     int
+}
+
+// noteComments remembers whether a pull request had any comment when it was read: in one without, nothing has to be searched for. A
+// comment of ours that is made after that is known by its id.
+func (c *Client) noteComments(repoID int64, number, comments int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.silent) >= maxOurs {
+		clear(c.silent)
+	}
+	if comments == 0 {
+		c.silent[pull{repoID, number}] = true
+	} else {
+		delete(c.silent, pull{repoID, number})
+	}
+}
+
+func (c *Client) isSilent(repoID int64, number int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	silent := c.silent[pull{repoID, number}]
+	delete(c.silent, pull{repoID, number}) // from now on there is one
+	return silent
 }
 
 // maxOurs bounds how many comments are remembered.

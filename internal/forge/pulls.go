@@ -110,6 +110,9 @@ func (c *Client) PullRequest(ctx context.Context, repoID int64, number int) (*Pu
 	case err != nil:
 		return nil, fmt.Errorf("read pull request %d of repository %d: %w", number, repoID, err)
 	}
+	if p.Comments != nil {
+		c.noteComments(repoID, number, p.GetComments())
+	}
 	c.learnNode(p.GetBase().GetRepo().GetID(), p.GetBase().GetRepo().GetNodeID())
 	return pullRequest(repoID, &p)
 }

@@ -22,6 +22,7 @@ type CommentData struct {
 	State   State
 	Preview string // its name, "shop-pr-42"
 	HeadSHA string
+	BaseSHA string // of the base branch that it was computed with; "" if not known
 	// Note is a sentence about what is special this time: "The database was made anew, because …".
 	Note string
 	// LastCommand is the comment command that was answered last, or nil.
@@ -33,6 +34,8 @@ type CommentData struct {
 	TemplateVersion int
 	TemplateReadyAt time.Time
 	ClonedAt        time.Time
+	// Attestation names the signed statement of what is in the template; "" if there is none.
+	Attestation string
 
 	Steps      []CommentStep
 	Migrations []CommentMigration
@@ -43,8 +46,8 @@ type CommentData struct {
 
 	// ExpiresAt is nil if the preview lives as long as its pull request is open.
 	ExpiresAt *time.Time
-	// DashboardURL is an http(s) address, or "".
-	DashboardURL string
+	// PageURL is the http(s) address of the preview's page, or "".
+	PageURL string
 }
 
 // CommentCommand is what somebody asked of Mayfly in a comment, and the answer.
@@ -103,19 +106,20 @@ func markerName(project string) string {
 // detail says how much of foreign text is shown.
 type detail struct {
 	rows, name, text, statement int
+	cut                         bool // much is left out, and it is said where to find it
 }
 
 // RenderComment returns the comment in GitHub's Markdown, below MaxCommentLength.
 func RenderComment(d CommentData) string {
 	for _, show := range []detail{
 		{rows: 100, name: 200, text: 2000, statement: 4000},
-		{rows: 20, name: 100, text: 500, statement: 1000},
+		{rows: 20, name: 100, text: 500, statement: 1000, cut: true},
 	} {
 		if body := render(d, show); len(body) < MaxCommentLength {
 			return body
 		}
 	}
-	return render(d, detail{rows: 0, name: 60, text: 200, statement: 200})
+	return render(d, detail{rows: 5, name: 60, text: 200, statement: 200, cut: true})
 }
 
 func render(d CommentData, show detail) string {
@@ -126,19 +130,43 @@ func render(d CommentData, show detail) string {
 	if d.Note != "" {
 		b.WriteString("\n> " + prose(d.Note, show.text) + "\n")
 	}
-	if d.State == StateForkDenied || d.State == StateDeleted {
+	lastCommand(&b, d.LastCommand, show)
+	if d.Preview == "" || d.State == StateForkDenied || d.State == StateDeleted {
 		return b.String()
 	}
 	failure(&b, d, show)
 	warnings(&b, d.Warnings, show)
 	connect(&b, d)
-	migrations(&b, d.Migrations, show)
+	migrationTable(&b, d.Migrations, show)
 	findings(&b, d.Findings, show)
 	costs(&b, d.Costs, show)
 	schema(&b, d.Schema, show)
 	timeline(&b, d.Steps, show)
+	if show.cut {
+		b.WriteString("\n" + restBehind(d) + "\n")
+	}
 	footer(&b, d)
 	return b.String()
+}
+
+// restBehind says where the rest is.
+func restBehind(d CommentData) string {
+	if link := safeLink(d.PageURL); link != "" {
+		return "There is more than fits here: [the rest is on the preview's page](" + link + ")."
+	}
+	return "There is more than fits here: `mayfly get " + clip(oneLine(d.Preview), mayfly.MaxNameLength) + "` shows the rest."
+}
+
+// lastCommand shows what somebody asked for in a comment, and the answer.
+func lastCommand(b *strings.Builder, c *CommentCommand, show detail) {
+	if c == nil || c.Text == "" {
+		return
+	}
+	sign := "▶️"
+	if c.Failed {
+		sign = "✖️"
+	}
+	fmt.Fprintf(b, "\n%s %s by %s: %s\n", sign, code(c.Text, show.name), code(c.By, show.name), prose(c.Answer, show.text))
 }
 
 func headline(d CommentData, show detail) string {
@@ -159,8 +187,14 @@ func headline(d CommentData, show detail) string {
 		return "❌ Database " + name + " failed"
 	case StateDeleted:
 		return "🧹 Database " + name + " is gone"
-	case StateForkDenied:
+	case StateForkDenied, StateSkipped:
 		return "🔒 No database for this pull request"
+	case StateQueued:
+		return "⏳ Database " + name + " waits for room"
+	case StateAwaitingApproval:
+		return "🔒 Waiting for approval"
+	case StateInvalidConfig:
+		return "❌ `.mayfly.yml` cannot be used"
 	}
 	return "Database " + name
 }
@@ -170,15 +204,28 @@ func summary(d CommentData, show detail) string {
 	case StateForkDenied:
 		return "It comes from a fork. Databases hold data derived from production, so pull requests from forks get none. " +
 			"Nothing is wrong with the pull request, and there is nothing to do."
+	case StateSkipped:
+		return "Nothing is wrong with the pull request, and there is nothing to do."
+	case StateAwaitingApproval:
+		return "It comes from a fork. Somebody with write access can let this commit have a database: `/mayfly approve`. Another push needs another approval."
+	case StateInvalidConfig:
+		return "The configuration on the base branch has to be corrected first."
 	case StateDeleted:
 		return "The database and everything in it was removed. If the pull request is reopened, it gets a new one."
 	}
 	var parts []string
 	if d.HeadSHA != "" {
-		parts = append(parts, "At "+code(short(d.HeadSHA), show.name))
+		at := "At " + code(short(d.HeadSHA), show.name)
+		if d.BaseSHA != "" {
+			at += " on base " + code(short(d.BaseSHA), show.name)
+		}
+		parts = append(parts, at)
 	}
 	if d.TemplateVersion > 0 {
 		parts = append(parts, template(d))
+	}
+	if d.Attestation != "" {
+		parts = append(parts, "attestation "+code(d.Attestation, show.name))
 	}
 	if d.State == StateSuspended {
 		parts = append(parts, "wakes when you connect")
@@ -255,7 +302,7 @@ func connect(b *strings.Builder, d CommentData) {
 	b.WriteString("\n" + fence("sh", "mayfly psql "+name+"\nmayfly url "+name, 400))
 }
 
-func migrations(b *strings.Builder, all []CommentMigration, show detail) {
+func migrationTable(b *strings.Builder, all []CommentMigration, show detail) {
 	if len(all) == 0 {
 		return
 	}
@@ -318,12 +365,12 @@ func timeline(b *strings.Builder, steps []CommentStep, show detail) {
 func footer(b *strings.Builder, d CommentData) {
 	var parts []string
 	if d.ExpiresAt != nil {
-		parts = append(parts, "Expires "+d.ExpiresAt.UTC().Format("2006-01-02 15:04 UTC"))
+		parts = append(parts, "Expires "+d.ExpiresAt.UTC().Format("2006-01-02 15:04 UTC")+"; <code>/mayfly extend 2d</code> in a comment extends it")
 	} else {
 		parts = append(parts, "Removed when the pull request is closed")
 	}
-	if link := safeLink(d.DashboardURL); link != "" {
-		parts = append(parts, "[dashboard]("+link+")")
+	if link := safeLink(d.PageURL); link != "" {
+		parts = append(parts, "[details]("+link+")")
 	}
 	b.WriteString("\n<sub>" + strings.Join(parts, " · ") + "</sub>\n")
 }

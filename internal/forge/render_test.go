@@ -57,7 +57,7 @@ func comments() map[string]forge.CommentData {
 	}
 	ready.Costs = []forge.CommentCost{{Name: "0006_add_loyalty.up.sql", Took: 38 * time.Second, Locked: 38 * time.Second, Lock: "AccessExclusiveLock", Rows: 3, WALBytes: 4 << 30, DiskBytes: 512 << 10}}
 	ready.Schema = &forge.CommentSchema{Added: 1, Text: "@@ public.orders @@\n+ column ref uuid not null default gen_random_uuid()\n"}
-	ready.DashboardURL = "https://mayfly.example.com/previews/shop-pr-42"
+	ready.PageURL = "https://mayfly.example.com/previews/shop-pr-42"
 
 	suspended := base(forge.StateSuspended)
 	expires := time.Date(2026, 3, 11, 9, 30, 0, 0, time.FixedZone("", 7200))
@@ -107,7 +107,7 @@ func hostile(n int) forge.CommentData {
 		d.Steps = append(d.Steps, forge.CommentStep{Name: text, Detail: text, Took: time.Millisecond})
 		d.Migrations = append(d.Migrations, forge.CommentMigration{Name: text, State: "applied"}, forge.CommentMigration{Name: "a`b|c\\", State: "applied"})
 	}
-	d.DashboardURL = "https://evil.example/)[x](y"
+	d.PageURL = "https://evil.example/)[x](y"
 	return d
 }
 

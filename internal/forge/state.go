@@ -87,6 +87,8 @@ func StateOf(s mayfly.PreviewState) State {
 		return StateFailed
 	case mayfly.PreviewDeleting, mayfly.PreviewDeleted:
 		return StateDeleted
+	case mayfly.PreviewQueued:
+		return StateQueued
 	case mayfly.PreviewPending, mayfly.PreviewCreating:
 	}
 	return StateCreating

@@ -102,44 +102,6 @@ func (s *Store) PurgeDeliveries(ctx context.Context, before time.Time) (int64, e
 	return tag.RowsAffected(), nil
 }
 
-// PullRequestRecord is what the forge was last told about a pull request.
-type PullRequestRecord struct {
-	Project      string
-	RepositoryID int64
-	Number       int
-	CommentID    int64
-	CommentHash  string
-	StatusSHA    string
-	StatusHash   string
-}
-
-// PullRequestRecord returns the record, with zero values in it if nothing was told yet.
-func (s *Store) PullRequestRecord(ctx context.Context, project string, repositoryID int64, number int) (PullRequestRecord, error) {
-	r := PullRequestRecord{Project: project, RepositoryID: repositoryID, Number: number}
-	err := s.pool.QueryRow(ctx, `
-		select comment_id, comment_hash, status_sha, status_hash from pull_request_record
-		where project = $1 and repository_id = $2 and number = $3`, project, repositoryID, number).
-		Scan(&r.CommentID, &r.CommentHash, &r.StatusSHA, &r.StatusHash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return r, failed(err, "read what was told about %s#%d", project, number)
-	}
-	return r, nil
-}
-
-// SetPullRequestRecord stores a record.
-func (s *Store) SetPullRequestRecord(ctx context.Context, r PullRequestRecord) error {
-	_, err := s.pool.Exec(ctx, `
-		insert into pull_request_record (project, repository_id, number, comment_id, comment_hash, status_sha, status_hash)
-		values ($1, $2, $3, $4, $5, $6, $7)
-		on conflict (project, repository_id, number) do update set comment_id = excluded.comment_id,
-			comment_hash = excluded.comment_hash, status_sha = excluded.status_sha, status_hash = excluded.status_hash, updated_at = now()`,
-		r.Project, r.RepositoryID, r.Number, r.CommentID, r.CommentHash, r.StatusSHA, r.StatusHash)
-	if err != nil {
-		return failed(err, "record what was told about %s#%d", r.Project, r.Number)
-	}
-	return nil
-}
-
 // RequestPullRequest asks for a pull request to be read from the forge and acted upon.
 func (s *Store) RequestPullRequest(ctx context.Context, repositoryID int64, number int) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error { return s.jobs.PullRequest(ctx, tx, repositoryID, number) })

@@ -247,7 +247,7 @@ func (s *Store) ChangePreviewOnce(ctx context.Context, once *Once, id string, ch
 // tells the forge.
 func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+		tag, err := tx.Exec(ctx, `
 			update preview set state = $2, observed_generation = $3, observed_sha = $4, failure = $5, template_id = nullif($6, ''),
 				database = $7, owner = $8, ready_at = $9, deleted_at = $10, observed_base_ref = $11, observed_base_sha = $12,
 				observed_password = $13
@@ -257,8 +257,18 @@ func (s *Store) Observe(ctx context.Context, p *mayfly.Preview) error {
 		if err != nil {
 			return err
 		}
+		if tag.RowsAffected() == 1 {
+			if err := s.recordOutgoing(ctx, tx, p); err != nil {
+				return err
+			}
+		}
 		if p.Kind != mayfly.KindPullRequest {
 			return nil
+		}
+		if p.PR != nil {
+			if err := wantPublished(ctx, tx, publishKey(p), p.ID); err != nil {
+				return err
+			}
 		}
 		settled := p.State == mayfly.PreviewReady || p.State == mayfly.PreviewFailed || p.State == mayfly.PreviewDeleted
 		return s.jobs.Publish(ctx, tx, p.ID, settled)

@@ -207,15 +207,6 @@ func (s *Store) PullRequestsAt(ctx context.Context, repositoryID int64, sha stri
 	return numbers, nil
 }
 
-// ForgetPublished has the forge told everything about a pull request again, in every project.
-func (s *Store) ForgetPublished(ctx context.Context, repositoryID int64, number int) error {
-	_, err := s.pool.Exec(ctx, `update pull_request_record set status_sha = '', status_hash = '' where repository_id = $1 and number = $2`, repositoryID, number)
-	if err != nil {
-		return failed(err, "forget what was told about pull request %d", number)
-	}
-	return nil
-}
-
 // RequestReconcile asks for every live preview of a pull request to be looked at.
 func (s *Store) RequestReconcile(ctx context.Context) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {

@@ -93,7 +93,13 @@ func (p *PR) json(whole bool) object {
 	}
 	if whole {
 		o["merged"], o["mergeable"], o["mergeable_state"], o["merged_by"] = p.merged, nil, "unknown", nil
-		o["comments"], o["review_comments"], o["commits"], o["additions"], o["deletions"], o["changed_files"] = 0, 0, 1, 1, 0, 1
+		comments := 0
+		for _, c := range r.comments {
+			if c.Number == p.number {
+				comments++
+			}
+		}
+		o["comments"], o["review_comments"], o["commits"], o["additions"], o["deletions"], o["changed_files"] = comments, 0, 1, 1, 0, 1
 		o["maintainer_can_modify"] = false
 	}
 	return o
