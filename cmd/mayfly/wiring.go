@@ -23,6 +23,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/forge"
 	"github.com/mayflydb/mayfly/internal/gateway"
 	"github.com/mayflydb/mayfly/internal/jobs"
+	"github.com/mayflydb/mayfly/internal/outgoing"
 	"github.com/mayflydb/mayfly/internal/signin"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
@@ -49,6 +50,7 @@ type daemon struct {
 	templates *templates.Service
 	previews  *provisioner.Service
 	gateway   *gateway.Gateway
+	outgoing  *outgoing.Service
 	queue     *jobs.Queue
 	api       *api.API
 	signIn    *signin.Service // nil if nobody can sign in
@@ -211,6 +213,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 	if err := d.openGateway(registry); err != nil {
 		return err
 	}
+	d.openOutgoing()
 	if err := d.openQueue(); err != nil {
 		return err
 	}
@@ -280,7 +283,7 @@ func (d *daemon) openQueue() error {
 			Converge: d.previews.Converge, PullRequest: d.previews.SyncPullRequest, Publish: d.previews.Publish,
 			Delivery: d.previews.HandleDelivery, BuildTemplate: d.buildTemplate,
 			Reconcile: d.previews.Reconcile, Expire: d.expire, Sweep: d.sweep,
-			Schedule: d.templates.RunSchedules,
+			Schedule: d.templates.RunSchedules, Outgoing: d.outgoing.Deliver,
 		},
 	})
 	return err

@@ -39,6 +39,9 @@ func (a *API) authorize(r route) echo.HandlerFunc {
 		}
 		a.recordUse(c, token)
 		if err = allow(c, r.scope, ""); err == nil {
+			err = onlyReads(c)
+		}
+		if err == nil {
 			err = r.handle(c)
 		}
 		a.recordDenial(c, r, err)

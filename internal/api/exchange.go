@@ -45,3 +45,12 @@ func (a *API) exchangeToken(c echo.Context) error {
 		Token: granted.Signed, ExpiresAt: granted.Token.ExpiresAt.UTC(), Project: granted.Project, Preview: granted.Preview,
 	})
 }
+
+// onlyReads refuses everything but looking to a token that is limited to a preview: also what needs no more than a scope that reads, such
+// as making another login.
+func onlyReads(c echo.Context) error {
+	if method := c.Request().Method; bearer(c).Limit == nil || method == http.MethodGet || method == http.MethodHead {
+		return nil
+	}
+	return mayfly.Errorf(mayfly.CodeForbidden, "this token can look at one preview, and change nothing")
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -36,7 +37,7 @@ func (a *API) routes() []route {
 		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
 		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
-	return append(append(a.sessionRoutes(), a.loginRoutes()...), []route{
+	return append(slices.Concat(a.sessionRoutes(), a.loginRoutes(), a.hookRoutes()), []route{
 		{
 			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews",
 			scope: auth.ScopePreviewsRead, query: previewFilters(), gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
