@@ -28,8 +28,16 @@ type Forge interface {
 	OpenPullRequests(ctx context.Context, repositoryID int64) ([]*forge.PullRequest, error)
 	BranchHead(ctx context.Context, repositoryID int64, branch string) (sha string, err error)
 	Files(ctx context.Context, repositoryID int64, sha, dir string) ([]forge.File, error)
+	Announcer
+}
+
+// Announcer is how people on GitHub are told; internal/forge implements it.
+type Announcer interface {
+	// SetCheck, SetDeployment and UpsertComment return the id of what they made or changed, to be given to the next call.
+	SetCheck(ctx context.Context, repositoryID int64, sha string, known int64, check forge.Check) (int64, error)
+	SetDeployment(ctx context.Context, repositoryID, known int64, d forge.Deployment) (int64, error)
 	UpsertComment(ctx context.Context, repositoryID int64, number int, known int64, marker, body string) (int64, error)
-	SetStatus(ctx context.Context, repositoryID int64, sha string, status forge.Status) error
+	RetireDeployments(ctx context.Context, repositoryID int64, environment string) error
 }
 
 // Sealer encrypts credentials at rest; context binds a ciphertext to the preview it belongs to.
@@ -70,6 +78,8 @@ type Options struct {
 	Quotas Quotas
 	// ExternalURL is where people reach this service, for links in comments and statuses; "" for no links.
 	ExternalURL string
+	// CommentEvery is the least time between two edits of a pull request's comment; 0 for none. What is left out is told after it.
+	CommentEvery time.Duration
 	// WatchDisk makes Expire suspend previews that outgrow their disk limit, for pools that do not enforce it themselves.
 	WatchDisk bool
 	// SizeClasses are the limits that a preview can be made with, by name.
