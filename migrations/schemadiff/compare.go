@@ -80,6 +80,7 @@ type identity struct {
 // Compare returns what changed from before to after. Objects are matched by name, and by their identity in the catalog where no
 // object of the name was there: so dropping and creating a view again changes nothing, and a rename is one.
 func Compare(before, after *Snapshot) Diff {
+	before, after = withoutSame(before, after)
 	c := comparison{
 		before: byKey(before), after: byKey(after), beforeID: byIdentity(before), afterID: byIdentity(after), tables: map[string]string{},
 	}
@@ -102,6 +103,42 @@ func Compare(before, after *Snapshot) Diff {
 		return cmp.Or(cmp.Compare(a.table(), b.table()), cmp.Compare(order[a.Kind], order[b.Kind]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Action, b.Action))
 	})
 	return c.diff
+}
+
+// lookAhead is how far apart the same object usually is in two snapshots: the catalog gives their rows in nearly the same order.
+const lookAhead = 16
+
+// withoutSame leaves out what is the same in both, which is nearly all of a large schema.
+func withoutSame(before, after *Snapshot) (restBefore, restAfter *Snapshot) {
+	restBefore, restAfter = &Snapshot{}, &Snapshot{}
+	var places map[identity]int // in after, once something was not found nearby
+	next := 0
+	for _, was := range before.Objects {
+		found := slices.IndexFunc(after.Objects[next:min(next+lookAhead, len(after.Objects))], func(now Object) bool {
+			return now.id == was.id && now.Kind == was.Kind
+		}) + next
+		if found < next {
+			if places == nil {
+				places = make(map[identity]int, len(after.Objects))
+				for i, o := range after.Objects {
+					places[identity{o.Kind, o.id}] = i
+				}
+			}
+			place, ok := places[identity{was.Kind, was.id}]
+			if !ok || place < next { // gone, or among what is left already
+				restBefore.Objects = append(restBefore.Objects, was)
+				continue
+			}
+			found = place
+		}
+		restAfter.Objects = append(restAfter.Objects, after.Objects[next:found]...)
+		next = found + 1
+		if now := after.Objects[found]; now.Name != was.Name || now.Parent != was.Parent || !slices.Equal(now.Properties, was.Properties) {
+			restBefore.Objects, restAfter.Objects = append(restBefore.Objects, was), append(restAfter.Objects, now)
+		}
+	}
+	restAfter.Objects = append(restAfter.Objects, after.Objects[next:]...)
+	return restBefore, restAfter
 }
 
 // table is what changes are grouped by: everything of a table stands with it.

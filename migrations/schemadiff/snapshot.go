@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Kind is a kind of object.
@@ -115,17 +114,13 @@ func Take(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
 	}
 	text.WriteString(";\n" + end)
 	snapshot := &Snapshot{}
-	results, types := conn.PgConn().Exec(ctx, text.String()), pgtype.NewMap()
+	results := conn.PgConn().Exec(ctx, text.String())
 	for at := 0; results.NextResult(); {
 		reader := results.ResultReader()
 		if len(reader.FieldDescriptions()) == 0 || at == len(queries) { // of a statement around them
 			continue
 		}
-		objects, err := queries[at].read(reader, types)
-		if err != nil {
-			return nil, errors.Join(err, results.Close())
-		}
-		snapshot.Objects = append(snapshot.Objects, objects...)
+		snapshot.Objects = append(snapshot.Objects, queries[at].read(reader)...)
 		at++
 	}
 	if err := results.Close(); err != nil {
@@ -138,22 +133,27 @@ func Take(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// read turns rows of (identity, parent, name, properties) to objects.
-func (q catalogQuery) read(reader *pgconn.ResultReader, types *pgtype.Map) ([]Object, error) {
+// read turns rows of (identity, parent, name, properties…) to objects.
+func (q catalogQuery) read(reader *pgconn.ResultReader) []Object {
 	var objects []Object
 	for reader.NextRow() {
 		row := reader.Values()
 		o := Object{Kind: q.kind, Parent: string(row[1]), Name: string(row[2]), id: string(row[0])}
-		var values []*string
-		if err := types.Scan(pgtype.TextArrayOID, pgtype.TextFormatCode, row[3], &values); err != nil {
-			return nil, fmt.Errorf("read what the catalog says about %s %s: %w", q.kind, o.Title(), err)
+		said := 0
+		for _, v := range row[3:] {
+			if len(v) > 0 {
+				said++
+			}
 		}
-		for i, v := range values {
-			if v != nil && *v != "" && i < len(q.properties) {
-				o.Properties = append(o.Properties, Property{q.properties[i], *v})
+		if said > 0 {
+			o.Properties = make([]Property, 0, said)
+		}
+		for i, v := range row[3:] {
+			if len(v) > 0 && i < len(q.properties) {
+				o.Properties = append(o.Properties, Property{q.properties[i], string(v)})
 			}
 		}
 		objects = append(objects, o)
 	}
-	return objects, nil
+	return objects
 }
