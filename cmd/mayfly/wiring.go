@@ -193,7 +193,7 @@ func (d *daemon) openService(keys *auth.Keys, h hooks) error {
 		WatchDisk:     d.pool.Describe().Quota == "", MigrationSlots: max(1, cmp.Or(d.config.Workers, jobs.DefaultWorkers)-2),
 	}
 	if forgeClient != nil {
-		opts.Forge = forgeClient
+		opts.Forge, opts.CommentEvery = forgeClient, d.config.GitHub.CommentEvery
 		if opts.Code, err = d.projectCode(forgeClient); err != nil {
 			return err
 		}
@@ -251,7 +251,11 @@ func (d *daemon) openForge() (*forge.Client, error) {
 	if g == nil {
 		return nil, nil //nolint:nilnil // no forge is configured
 	}
-	opts := forge.Options{BaseURL: g.BaseURL, Token: g.Token, Logger: d.logger, Now: time.Now, Version: version}
+	client, err := forge.NewHTTP(g.Proxy, g.Authorities)
+	if err != nil {
+		return nil, err
+	}
+	opts := forge.Options{BaseURL: g.BaseURL, Token: g.Token, HTTP: client, Logger: d.logger, Now: time.Now, Version: version}
 	if g.AppID != 0 {
 		opts.App = &forge.App{ID: g.AppID, PrivateKeyPEM: g.AppKeyPEM}
 	}
@@ -348,7 +352,7 @@ func (d *daemon) refreshMetrics(ctx context.Context) {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.previews.PollDeliveries(ctx), d.forgetPeople(ctx), d.forgetMachines(ctx))
+	return errors.Join(d.engine.RemoveStaleRuns(ctx), d.previews.Sweep(ctx), d.templates.CollectGarbage(ctx), d.restartBuilds(ctx), d.previews.RetryDeliveries(ctx), d.previews.RetryPublishing(ctx), d.previews.PollDeliveries(ctx), d.forgetPeople(ctx), d.forgetMachines(ctx))
 }
 
 // restartBuilds starts the builds again that a process left when it died. One that runs has its lock, and is not touched.

@@ -81,6 +81,8 @@ type GitHub struct {
 	Token          string
 	AppID          int64
 	AppKeyPEM      []byte
+
+	Reach
 }
 
 // Load reads and checks the file. Relative paths in it are relative to its directory. Errors are *mayfly.Error with CodeInvalid

@@ -64,6 +64,8 @@ type fileGitHub struct {
 	WebhookSecretOld  string  `yaml:"webhook_secret_old_file"`
 	TokenFile         string  `yaml:"token_file"`
 	App               fileApp `yaml:"app"`
+
+	Reach fileReach `yaml:",inline"`
 }
 
 type fileApp struct {
@@ -124,7 +126,7 @@ type filePreviews struct {
 	MaxSnapshots   int      `yaml:"max_snapshots"`
 	SizeClasses    []string `yaml:"size_classes"`
 
-	filePolicy `yaml:",inline"`
+	Policy filePolicy `yaml:",inline"`
 }
 
 // DefaultDataDir is where everything of an installation lives unless data_dir says otherwise.
@@ -229,7 +231,11 @@ func (g *fileGateway) resolve(dir string) (Gateway, error) {
 }
 
 func (g *fileGitHub) resolve(dir string) (*GitHub, error) {
-	out := &GitHub{BaseURL: g.BaseURL, AppID: g.App.ID}
+	reach, err := g.Reach.resolve(dir)
+	if err != nil {
+		return nil, err
+	}
+	out := &GitHub{BaseURL: g.BaseURL, AppID: g.App.ID, Reach: reach}
 	if g.WebhookSecretFile == "" {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "github.webhook_secret_file is missing: without a secret anyone could send events").
 			WithHint("make one with: (umask 077; openssl rand -hex 32 > webhook.secret), and give the same to GitHub")
@@ -248,7 +254,6 @@ func (g *fileGitHub) resolve(dir string) (*GitHub, error) {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "github needs either token_file or app, and not both").
 			WithHint("docs/github.md shows how to make an App, and a token for small installations")
 	}
-	var err error
 	if g.TokenFile != "" {
 		if out.Token, err = readSecret(inDir(dir, g.TokenFile)); err != nil {
 			return nil, fmt.Errorf("github.token_file: %w", err)
@@ -318,7 +323,7 @@ func (p *fileProject) resolve(dir string) (mayfly.Project, error) {
 	if err != nil {
 		return none, err
 	}
-	policy, err := p.Previews.filePolicy.resolve()
+	policy, err := p.Previews.Policy.resolve()
 	if err != nil {
 		return none, fmt.Errorf("previews: %w", err)
 	}
