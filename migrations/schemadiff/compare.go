@@ -105,39 +105,39 @@ func Compare(before, after *Snapshot) Diff {
 	return c.diff
 }
 
-// lookAhead is how far apart the same object usually is in two snapshots: the catalog gives their rows in nearly the same order.
-const lookAhead = 16
-
 // withoutSame leaves out what is the same in both, which is nearly all of a large schema.
 func withoutSame(before, after *Snapshot) (restBefore, restAfter *Snapshot) {
 	restBefore, restAfter = &Snapshot{}, &Snapshot{}
-	var places map[identity]int // in after, once something was not found nearby
+	same := make([]bool, len(after.Objects))
+	var places map[identity]int // in after; the catalog mostly gives the rows of both in the same order, so that it is not needed
 	next := 0
 	for _, was := range before.Objects {
-		found := slices.IndexFunc(after.Objects[next:min(next+lookAhead, len(after.Objects))], func(now Object) bool {
-			return now.id == was.id && now.Kind == was.Kind
-		}) + next
-		if found < next {
+		place := next
+		if next >= len(after.Objects) || after.Objects[next].id != was.id || after.Objects[next].Kind != was.Kind {
 			if places == nil {
 				places = make(map[identity]int, len(after.Objects))
 				for i, o := range after.Objects {
 					places[identity{o.Kind, o.id}] = i
 				}
 			}
-			place, ok := places[identity{was.Kind, was.id}]
-			if !ok || place < next { // gone, or among what is left already
+			found, ok := places[identity{was.Kind, was.id}]
+			if !ok {
 				restBefore.Objects = append(restBefore.Objects, was)
 				continue
 			}
-			found = place
+			place = found
 		}
-		restAfter.Objects = append(restAfter.Objects, after.Objects[next:found]...)
-		next = found + 1
-		if now := after.Objects[found]; now.Name != was.Name || now.Parent != was.Parent || !slices.Equal(now.Properties, was.Properties) {
-			restBefore.Objects, restAfter.Objects = append(restBefore.Objects, was), append(restAfter.Objects, now)
+		next = place + 1
+		now := after.Objects[place]
+		if same[place] = now.Name == was.Name && now.Parent == was.Parent && slices.Equal(now.Properties, was.Properties); !same[place] {
+			restBefore.Objects = append(restBefore.Objects, was)
 		}
 	}
-	restAfter.Objects = append(restAfter.Objects, after.Objects[next:]...)
+	for i, o := range after.Objects {
+		if !same[i] {
+			restAfter.Objects = append(restAfter.Objects, o)
+		}
+	}
 	return restBefore, restAfter
 }
 
