@@ -63,6 +63,11 @@ func (s *Service) build(ctx context.Context, p *mayfly.Preview) error {
 				return "", err
 			}
 		}
+		if p.SchemaOnly { // before anybody has a password to look at them with
+			if err := s.empty(ctx, conn, p); err != nil {
+				return "", err
+			}
+		}
 		if err := s.setPassword(ctx, conn, p); err != nil {
 			return "", err
 		}

@@ -182,8 +182,9 @@ func TestTheToolIsFoundOutAndSeedsRunOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	shop := &b.projects.all[0].Migrations
-	shop.Tool, shop.Seed = mayfly.MigrationToolAuto, []string{"db/seeds"}
+	shop.Tool, shop.Seed = mayfly.MigrationToolAuto, []string{"db/seeds", "seed.sql"}
 	files := history()
+	files["seed.sql"] = "select 1;\n"
 	files["db/seeds/points.sql"] = "create table if not exists seeded (at timestamptz default now());\ninsert into seeded default values;\n"
 	pr := b.open(t, "points", files)
 	p := b.ready(t, pr)
@@ -482,7 +483,7 @@ func TestDeliveriesOfOtherThingsAreRecordedAndIgnored(t *testing.T) {
 	for name, d := range map[string]store.Delivery{
 		"unknown repository": {Event: "pull_request", Action: "opened", RepositoryID: stranger.ID(), Repository: "stranger/other", Number: 1},
 		"other event":        {Event: "push", RepositoryID: b.repo.ID(), Repository: "acme/shop"},
-		"other action":       {Event: "pull_request", Action: "labeled", RepositoryID: b.repo.ID(), Repository: "acme/shop", Number: 1},
+		"other action":       {Event: "pull_request", Action: "assigned", RepositoryID: b.repo.ID(), Repository: "acme/shop", Number: 1},
 	} {
 		d.ID, d.Payload = name, []byte("{}")
 		if _, err := b.store.AcceptDelivery(t.Context(), d); err != nil {

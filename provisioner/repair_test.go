@@ -374,8 +374,11 @@ func TestLostAccessDestroysNothing(t *testing.T) {
 	pr := b.open(t, "points", history())
 	p := b.ready(t, pr)
 	b.repo.Hide(true)
-	if err := b.Reconcile(t.Context()); err == nil {
-		t.Error("reconcile does not say that the repository cannot be read")
+	if err := b.Reconcile(t.Context()); err != nil {
+		t.Errorf("reconcile fails each time while access is lost: %v", err)
+	}
+	if known, err := b.store.Repository(t.Context(), b.repo.ID()); err != nil || known.State != store.RepositoryUnreachable {
+		t.Errorf("that the repository cannot be read is not recorded: %+v, %v", known, err)
 	}
 	if err := b.SyncPullRequest(t.Context(), b.repo.ID(), pr.Number()); err == nil {
 		t.Error("the pull request cannot be read, and nobody says so")
