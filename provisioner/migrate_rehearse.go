@@ -78,7 +78,7 @@ func (s *Service) tryAll(ctx context.Context, p *mayfly.Preview, project mayfly.
 func (s *Service) trialsOf(p *mayfly.Preview, project mayfly.Project, work work, report *migrations.Report, plan migrations.Plan, tables []string) []trial {
 	var todo []trial
 	opts := migrations.ApplyOptions{
-		StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout, DatabaseNames: []string{p.Name}, Now: s.Clock,
+		StatementTimeout: project.Migrations.StatementTimeout, LockTimeout: project.Migrations.LockTimeout, DatabaseNames: []string{p.Name},
 	}
 	what := work.history.Reversible(plan)
 	switch {
