@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -30,10 +31,22 @@ import (
 type Previews interface {
 	CreateSandbox(ctx context.Context, r provisioner.SandboxRequest) (*mayfly.Preview, error)
 	Credentials(ctx context.Context, name string) (*provisioner.Credentials, error)
-	Reset(ctx context.Context, name string) (*mayfly.Preview, error)
+	ResetTo(ctx context.Context, name string, r provisioner.ResetRequest) (*mayfly.Preview, error)
 	Change(ctx context.Context, name string, c provisioner.Change) (*mayfly.Preview, error)
-	Delete(ctx context.Context, name string) (*mayfly.Preview, error)
+	DeleteIf(ctx context.Context, name string, c provisioner.ChangeOptions) (*mayfly.Preview, error)
 	RecordedReport(ctx context.Context, name string) (json.RawMessage, error)
+	Upkeep
+	Snapshots
+}
+
+// Upkeep is what the API asks of the provisioner about previews that live for longer.
+type Upkeep interface {
+	// Protect keeps everybody and everything from removing the preview for that time; 0 ends that.
+	Protect(ctx context.Context, name string, how time.Duration, by, reason string, c provisioner.ChangeOptions) (*mayfly.Preview, error)
+	// RotatePassword gives the preview a new password, which it has when it is settled.
+	RotatePassword(ctx context.Context, name string, c provisioner.ChangeOptions) (*mayfly.Preview, error)
+	// Logs writes what the preview's Postgres wrote.
+	Logs(ctx context.Context, p *mayfly.Preview, lines int, follow bool, w io.Writer) error
 }
 
 // Templates is what the API asks of the template service.
@@ -98,6 +111,7 @@ type API struct {
 	echo     *echo.Echo
 	stopping chan struct{}
 	stop     func()
+	turns    turns
 
 	byToken, byAddress, denials, uses *limiter
 }

@@ -59,7 +59,12 @@ func problemOf(err error) client.Problem {
 	if code == mayfly.CodeInternal {
 		message = "internal error; the server's log has the details"
 	}
-	return problem(status(code), code, message, mayfly.ErrorHint(err))
+	p := problem(status(code), code, message, mayfly.ErrorHint(err))
+	var coded *mayfly.Error
+	if code != mayfly.CodeInternal && errors.As(err, &coded) {
+		p.Errors = coded.Fields
+	}
+	return p
 }
 
 func problem(status int, code mayfly.Code, detail, hint string) client.Problem {

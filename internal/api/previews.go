@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +33,11 @@ func decode(c echo.Context, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return badBody(jsonProblem(err))
+		bad := badBody(jsonProblem(err))
+		if field := fieldOf(err); field != "" {
+			bad.Fields = []mayfly.FieldError{{Field: field, Message: jsonProblem(err)}}
+		}
+		return bad
 	}
 	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
 		return badBody("there is something after the JSON value")
@@ -42,8 +45,22 @@ func decode(c echo.Context, into any) error {
 	return nil
 }
 
-func badBody(why string) error {
+func badBody(why string) *mayfly.Error {
 	return mayfly.Errorf(mayfly.CodeInvalid, "the body cannot be read: %s", why).WithHint("GET /api/v1/openapi.json describes the fields")
+}
+
+// fieldOf returns a JSON pointer to the field that decoding failed at, "" if it is none.
+func fieldOf(err error) string {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) && wrongType.Field != "" {
+		return pointer(strings.Split(wrongType.Field, ".")...)
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		if name, err := strconv.Unquote(name); err == nil {
+			return pointer(name)
+		}
+	}
+	return ""
 }
 
 // jsonProblem says what is wrong with a body in terms of JSON rather than of Go.
@@ -63,19 +80,29 @@ func (a *API) createPreview(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	request, err := readCreate(c)
+	once, done, err := a.readOnce(c)
 	if err != nil {
 		return err
 	}
-	if err := w.fits(&mayfly.Preview{Name: request.Name}); err != nil {
-		return err
-	}
-	p, err := a.Previews.CreateSandbox(c.Request().Context(), request)
+	p, err := a.create(c, w, once)
+	done()
 	if err != nil {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderLocation, "/api/v1/previews/"+p.Name)
 	return a.answer(c, http.StatusCreated, p, w)
+}
+
+func (a *API) create(c echo.Context, w wish, once *store.Once) (*mayfly.Preview, error) {
+	request, err := readCreate(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.fits(&mayfly.Preview{Name: request.Name}); err != nil {
+		return nil, err
+	}
+	request.Once = once
+	return a.Previews.CreateSandbox(c.Request().Context(), request)
 }
 
 func readCreate(c echo.Context) (provisioner.SandboxRequest, error) {
@@ -85,7 +112,7 @@ func readCreate(c echo.Context) (provisioner.SandboxRequest, error) {
 		return r, err
 	}
 	if body.Project == "" {
-		return r, mayfly.Errorf(mayfly.CodeInvalid, "project is missing").WithHint("GET /api/v1/projects lists the projects")
+		return r, mayfly.InvalidField("/project", "project is missing").WithHint("GET /api/v1/projects lists the projects")
 	}
 	if err := allow(c, auth.ScopePreviewsWrite, body.Project); err != nil {
 		return r, err
@@ -93,9 +120,43 @@ func readCreate(c echo.Context) (provisioner.SandboxRequest, error) {
 	if err := checkLabels(body.Labels); err != nil {
 		return r, err
 	}
+	if err := checkOrigin(body); err != nil {
+		return r, err
+	}
 	ttl, err := readTTL(body.TTL)
-	r = provisioner.SandboxRequest{Project: body.Project, Name: body.Name, TTL: ttl, Labels: body.Labels, CreatedBy: bearer(c).Subject, Queue: body.Queue == nil || *body.Queue}
+	r = provisioner.SandboxRequest{
+		Project: body.Project, Name: body.Name, TTL: ttl, Labels: body.Labels, CreatedBy: bearer(c).Subject, Queue: body.Queue == nil || *body.Queue,
+		TemplateVersion: body.TemplateVersion, From: body.From, SnapshotID: body.Snapshot, SizeClass: body.Size,
+	}
 	return r, err
+}
+
+// maximalVersion is the largest version that the state database can hold.
+const maximalVersion = 1<<31 - 1
+
+// checkOrigin refuses text that cannot be looked up, and a preview that would be made from several things.
+func checkOrigin(body client.CreatePreview) error {
+	for field, text := range map[string]string{"from": body.From, "snapshot": body.Snapshot, "size": body.Size, "name": body.Name, "project": body.Project} {
+		if !isText(text) {
+			return mayfly.InvalidField(pointer(field), "%s is not text: it has a NUL in it", field)
+		}
+	}
+	if body.TemplateVersion < 0 || body.TemplateVersion > maximalVersion {
+		return mayfly.InvalidField("/template_version", "template_version: %d is not the version of a template", body.TemplateVersion)
+	}
+	e := mayfly.Errorf(mayfly.CodeInvalid, "a preview is made from one thing: a template, a preview or a snapshot").WithHint("give one of template_version, from and snapshot")
+	for _, origin := range []struct {
+		field string
+		given bool
+	}{{"/from", body.From != ""}, {"/snapshot", body.Snapshot != ""}, {"/template_version", body.TemplateVersion != 0}} {
+		if origin.given {
+			e.Fields = append(e.Fields, mayfly.FieldError{Field: origin.field, Message: "not together with the others"})
+		}
+	}
+	if len(e.Fields) > 1 {
+		return e
+	}
+	return nil
 }
 
 // maximalTTL is the longest time from now that a preview may be given.
@@ -108,10 +169,10 @@ func readTTL(text string) (time.Duration, error) {
 	}
 	ttl, err := mayfly.ParseDuration(text)
 	if err != nil || ttl <= 0 {
-		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %q is not a duration such as 12h or 7d", text)
+		return 0, mayfly.InvalidField("/ttl", "ttl: %q is not a duration such as 12h or 7d", text)
 	}
 	if ttl > maximalTTL {
-		return 0, mayfly.Errorf(mayfly.CodeInvalid, "ttl: %s is longer than 90d", text).WithHint("extend it again when that is over")
+		return 0, mayfly.InvalidField("/ttl", "ttl: %s is longer than 90d", text).WithHint("extend it again when that is over")
 	}
 	return ttl, nil
 }
@@ -162,7 +223,17 @@ func (a *API) changePreview(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if p, err = a.Previews.Change(c.Request().Context(), p.Name, provisioner.Change{TTL: ttl, Suspended: body.Suspended}); err != nil {
+	given := map[string]string{}
+	for key, value := range body.Labels {
+		if given[key] = ""; value != nil {
+			given[key] = *value
+		}
+	}
+	if err := checkLabels(given); err != nil {
+		return err
+	}
+	change := provisioner.Change{TTL: ttl, Suspended: body.Suspended, Labels: body.Labels, ChangeOptions: provisioner.ChangeOptions{If: condition(c)}}
+	if p, err = a.Previews.Change(c.Request().Context(), p.Name, change); err != nil {
 		return err
 	}
 	return a.answer(c, http.StatusOK, p, w)
@@ -173,10 +244,33 @@ func (a *API) resetPreview(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if p, err = a.Previews.Reset(c.Request().Context(), p.Name); err != nil {
+	once, done, err := a.readOnce(c)
+	if err != nil {
+		return err
+	}
+	p, err = a.reset(c, p, once)
+	done()
+	if err != nil {
 		return err
 	}
 	return a.answer(c, http.StatusAccepted, p, w)
+}
+
+func (a *API) reset(c echo.Context, p *mayfly.Preview, once *store.Once) (*mayfly.Preview, error) {
+	var body client.Reset
+	if err := decode(c, &body); err != nil {
+		return nil, err
+	}
+	if body.Template != "" && body.Template != "newest" && body.Template != "same" {
+		return nil, mayfly.InvalidField("/template", "template: %q is neither newest nor same", body.Template)
+	}
+	if body.TemplateVersion < 0 || body.TemplateVersion > maximalVersion || (body.TemplateVersion != 0 && body.Template != "") {
+		return nil, mayfly.InvalidField("/template_version", "template_version is the version of a template, in the place of template")
+	}
+	return a.Previews.ResetTo(c.Request().Context(), p.Name, provisioner.ResetRequest{
+		Newest: body.Template == "newest", Same: body.Template == "same", Version: body.TemplateVersion,
+		ChangeOptions: provisioner.ChangeOptions{If: condition(c), Once: once},
+	})
 }
 
 func (a *API) deletePreview(c echo.Context) error {
@@ -184,7 +278,7 @@ func (a *API) deletePreview(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if p, err = a.Previews.Delete(c.Request().Context(), p.Name); err != nil {
+	if p, err = a.Previews.DeleteIf(c.Request().Context(), p.Name, provisioner.ChangeOptions{If: condition(c)}); err != nil {
 		return err
 	}
 	return a.answer(c, http.StatusAccepted, p, w)
@@ -217,7 +311,7 @@ func (a *API) answer(c echo.Context, code int, p *mayfly.Preview, w wish) error 
 func (a *API) answerBefore(ctx context.Context, c echo.Context, code int, p *mayfly.Preview, w wish) error {
 	if w.until != nil {
 		var err error
-		if p, err = a.await(ctx, p.ID, w); err != nil {
+		if p, err = a.await(ctx, c, p.ID, w); err != nil {
 			return err
 		}
 	}
@@ -229,7 +323,7 @@ func (a *API) answerBefore(ctx context.Context, c echo.Context, code int, p *may
 	if err := a.addQueue(context.WithoutCancel(ctx), &out); err != nil {
 		return err
 	}
-	return c.JSON(code, out)
+	return jsonWithETag(c, code, versionOf(p), out)
 }
 
 func (a *API) previewJSON(p *mayfly.Preview, steps []mayfly.Step) client.Preview {
@@ -237,6 +331,13 @@ func (a *API) previewJSON(p *mayfly.Preview, steps []mayfly.Step) client.Preview
 		ID: p.ID, Name: p.Name, Project: p.Project, Kind: string(p.Kind), State: string(p.State), Settled: p.Settled(),
 		Failure: failureJSON(p.Failure), Generation: p.Generation, Labels: p.Labels, CreatedBy: p.CreatedBy, CreatedAt: p.CreatedAt.UTC(),
 		ReadyAt: utc(p.ReadyAt), LastUsedAt: utc(p.LastUsedAt), ExpiresAt: utc(p.ExpiresAt), Steps: a.stepsJSON(steps),
+		Size: p.SizeClass,
+	}
+	if p.Protected(a.Clock()) {
+		out.ProtectedUntil = utc(p.ProtectedUntil)
+	}
+	if p.SnapshotID != "" {
+		out.Origin = &client.Origin{PreviewID: p.ParentID, Preview: p.ParentName, SnapshotID: p.SnapshotID}
 	}
 	if p.TemplateID != "" {
 		out.Template = &client.TemplateRef{ID: p.TemplateID, Version: p.TemplateVersion}

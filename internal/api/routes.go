@@ -21,6 +21,10 @@ type route struct {
 	status       int
 	events       bool // the answer is a stream of server-sent events with gives as data
 	html         bool // the answer is an HTML page for who accepts text/html
+	text         bool // the answer is plain text
+	once         bool // takes an Idempotency-Key
+	conditional  bool // takes If-Match
+	etag         bool // its answer has an ETag, and it takes If-None-Match
 	public       bool // needs no token: it is how one gets one
 	handle       echo.HandlerFunc
 }
@@ -32,12 +36,8 @@ type parameter struct {
 }
 
 func (a *API) routes() []route {
-	wait := []parameter{
-		{"wait", "\"ready\" holds the answer until the preview is settled, \"deleted\" until it is gone", []string{"ready", "deleted"}},
-		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
-		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
-	}
-	return append(slices.Concat(a.sessionRoutes(), a.loginRoutes(), a.hookRoutes()), []route{
+	wait := waitParameters()
+	return append(slices.Concat(a.sessionRoutes(), a.loginRoutes(), a.hookRoutes(), a.stateRoutes()), []route{
 		{
 			method: http.MethodGet, path: "/previews", id: "listPreviews", summary: "List previews",
 			scope: auth.ScopePreviewsRead, query: previewFilters(), gives: &client.PreviewList{}, status: http.StatusOK, handle: a.listPreviews,
@@ -45,32 +45,33 @@ func (a *API) routes() []route {
 		{
 			method: http.MethodPost, path: "/previews", id: "createPreview", summary: "Create a sandbox",
 			scope: auth.ScopePreviewsWrite, query: wait, takes: &client.CreatePreview{}, gives: &client.Preview{}, status: http.StatusCreated,
-			handle: a.createPreview,
+			once: true, handle: a.createPreview,
 		},
 		{
 			method: http.MethodGet, path: "/previews/:name", id: "getPreview", summary: "Look at a preview and its timeline",
-			scope: auth.ScopePreviewsRead, query: wait, gives: &client.Preview{}, status: http.StatusOK, handle: a.getPreview,
+			scope: auth.ScopePreviewsRead, query: wait, gives: &client.Preview{}, status: http.StatusOK, etag: true, handle: a.getPreview,
 		},
 		{
-			method: http.MethodPatch, path: "/previews/:name", id: "changePreview", summary: "Extend, suspend or wake a preview",
+			method: http.MethodPatch, path: "/previews/:name", id: "changePreview", summary: "Extend, label, suspend or wake a preview",
 			scope: auth.ScopePreviewsWrite, query: wait, takes: &client.ChangePreview{}, gives: &client.Preview{}, status: http.StatusOK,
-			handle: a.changePreview,
+			conditional: true, handle: a.changePreview,
 		},
 		{
 			method: http.MethodDelete, path: "/previews/:name", id: "deletePreview", summary: "Remove a preview with everything it has",
-			scope: auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, handle: a.deletePreview,
+			scope: auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, conditional: true, handle: a.deletePreview,
 		},
 		{
 			method: http.MethodPost, path: "/previews/:name/reset", id: "resetPreview",
-			summary: "Make a preview anew from the newest template, with a new password",
-			scope:   auth.ScopePreviewsWrite, query: wait, gives: &client.Preview{}, status: http.StatusAccepted, handle: a.resetPreview,
+			summary: "Make a preview anew, with a new password: from what it was branched from, from the newest template, or from another that the body names",
+			scope:   auth.ScopePreviewsWrite, query: wait, takes: &client.Reset{}, gives: &client.Preview{}, status: http.StatusAccepted,
+			once: true, conditional: true, handle: a.resetPreview,
 		},
 		{
 			method: http.MethodGet, path: "/previews/:name/report", id: "getReport", summary: "What the pull request's migrations did, as JSON or as a page",
 			scope: auth.ScopePreviewsRead, status: http.StatusOK, html: true, handle: a.previewReport,
 		},
 		{
-			method: http.MethodGet, path: "/previews/:name/events", id: "streamPreview", summary: "Follow a preview: its state now and after every change",
+			method: http.MethodGet, path: "/previews/:name/events", id: "streamPreview", summary: "Follow a preview: every step, and its state now and after every change",
 			scope: auth.ScopePreviewsRead, gives: &client.Preview{}, status: http.StatusOK, events: true, handle: a.previewEvents,
 		},
 		{
@@ -83,8 +84,8 @@ func (a *API) routes() []route {
 			scope: auth.ScopePreviewsRead, gives: &client.ProjectList{}, status: http.StatusOK, handle: a.listProjects,
 		},
 		{
-			method: http.MethodGet, path: "/projects/:project/templates", id: "listTemplates", summary: "List a project's templates, oldest first",
-			scope: auth.ScopePreviewsRead, gives: &client.TemplateList{}, status: http.StatusOK, handle: a.listTemplates,
+			method: http.MethodGet, path: "/projects/:project/templates", id: "listTemplates", summary: "List a project's templates by version",
+			scope: auth.ScopePreviewsRead, query: templateFilters(), gives: &client.TemplateList{}, status: http.StatusOK, handle: a.listTemplates,
 		},
 		{
 			method: http.MethodPost, path: "/projects/:project/templates", id: "buildTemplate", summary: "Build a new template from the project's source",
@@ -92,7 +93,7 @@ func (a *API) routes() []route {
 		},
 		{
 			method: http.MethodGet, path: "/templates/:id", id: "getTemplate", summary: "Look at a template, its build and its report",
-			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, handle: a.getTemplate,
+			scope: auth.ScopePreviewsRead, gives: &client.Template{}, status: http.StatusOK, etag: true, handle: a.getTemplate,
 		},
 		{
 			method: http.MethodPost, path: "/projects/:project/templates/rollback", id: "rollBackTemplates",

@@ -40,11 +40,11 @@ func (broken) CreateSandbox(context.Context, provisioner.SandboxRequest) (*mayfl
 	return nil, errors.New(secretText)
 }
 
-func (broken) Reset(context.Context, string) (*mayfly.Preview, error) {
+func (broken) ResetTo(context.Context, string, provisioner.ResetRequest) (*mayfly.Preview, error) {
 	return nil, mayfly.Errorf(mayfly.CodeInternal, "open the file: %w", errors.New(secretText))
 }
 
-func (broken) Delete(context.Context, string) (*mayfly.Preview, error) {
+func (broken) DeleteIf(context.Context, string, provisioner.ChangeOptions) (*mayfly.Preview, error) {
 	return nil, (&mayfly.Error{Code: mayfly.CodeEngineUnavailable, Message: "the engine does not answer", Err: errors.New(secretText)}).WithHint("start it")
 }
 
@@ -198,7 +198,7 @@ func FuzzQueries(f *testing.F) {
 			if err != nil {
 				return err
 			}
-			for _, text := range []string{filter.Project, filter.After, w.sha} {
+			for _, text := range []string{filter.Project, filter.Query, filter.CreatedBy, w.sha} {
 				if !isText(text) {
 					t.Errorf("%q: %q goes to the database", query, text)
 				}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -13,6 +14,7 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
 	"github.com/mayflydb/mayfly/internal/auth"
+	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/templates"
 )
 
@@ -52,21 +54,44 @@ func scheduleJSON(o templates.Outlook) *client.Schedule {
 	}
 }
 
+const listOfTemplates = "templates"
+
+func templateStates() []string {
+	return []string{
+		string(mayfly.TemplateBuilding), string(mayfly.TemplateReady), string(mayfly.TemplateFailed), string(mayfly.TemplateRetired), string(mayfly.TemplateDeleted),
+	}
+}
+
+func templateFilters() []parameter {
+	return append([]parameter{{"state", "only those in this state", templateStates()}}, pageParameters(nil)...)
+}
+
 func (a *API) listTemplates(c echo.Context) error {
 	project, err := a.project(c, auth.ScopePreviewsRead)
 	if err != nil {
 		return err
 	}
-	ctx := c.Request().Context()
-	all, err := a.Store.Templates(ctx, project)
+	page, err := readPage(c, listOfTemplates, nil, func(_, key string) bool { _, err := strconv.ParseInt(key, 10, 32); return err == nil })
 	if err != nil {
 		return err
 	}
-	standing, err := a.standing(ctx, project, all)
+	state := c.QueryParam("state")
+	if state != "" && !slices.Contains(templateStates(), state) {
+		return mayfly.InvalidField("state", "state: %q is none of %s", state, strings.Join(templateStates(), ", "))
+	}
+	ctx := c.Request().Context()
+	all, err := a.Store.TemplatePage(ctx, project, mayfly.TemplateState(state), page)
+	if err != nil {
+		return err
+	}
+	standing, err := a.standing(ctx, project)
 	if err != nil {
 		return err
 	}
 	list := client.TemplateList{Items: []client.Template{}}
+	all, list.Next = pageOf(listOfTemplates, page, all, func(t *mayfly.Template) store.Position {
+		return store.Position{Key: strconv.Itoa(t.Version), ID: t.ID}
+	})
 	for _, t := range all {
 		list.Items = append(list.Items, standing.json(t))
 	}
@@ -79,10 +104,13 @@ type standing struct {
 	tooOld  bool
 }
 
-func (a *API) standing(ctx context.Context, project string, all []*mayfly.Template) (standing, error) {
-	current := templates.Current(all)
-	if current == nil {
+func (a *API) standing(ctx context.Context, project string) (standing, error) {
+	current, err := a.Store.LatestTemplate(ctx, project)
+	if mayfly.ErrorCode(err) == mayfly.CodeNoTemplate {
 		return standing{}, nil
+	}
+	if err != nil {
+		return standing{}, err
 	}
 	outlook, err := a.Templates.Outlook(ctx, project)
 	if mayfly.ErrorCode(err) == mayfly.CodeNotFound { // the project was taken out of the configuration
@@ -191,7 +219,7 @@ func (a *API) getTemplate(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, full)
+	return jsonWithETag(c, http.StatusOK, t.ID, full)
 }
 
 // template returns the template that the path names, if the bearer may act on its project. One of another project does not exist for it.
@@ -224,11 +252,7 @@ func (a *API) fullTemplate(ctx context.Context, id string) (value any, last bool
 	if err != nil {
 		return nil, false, err
 	}
-	all, err := a.Store.Templates(ctx, t.Project)
-	if err != nil {
-		return nil, false, err
-	}
-	standing, err := a.standing(ctx, t.Project, all)
+	standing, err := a.standing(ctx, t.Project)
 	if err != nil {
 		return nil, false, err
 	}

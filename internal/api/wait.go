@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,16 +44,16 @@ func readWish(c echo.Context) (wish, error) {
 	case "deleted":
 		w.until = func(p *mayfly.Preview) bool { return p.State == mayfly.PreviewDeleted }
 	default:
-		return w, mayfly.Errorf(mayfly.CodeInvalid, "wait: %q is neither ready nor deleted", wait)
+		return w, mayfly.InvalidField("wait", "wait: %q is neither ready nor deleted", wait)
 	}
 	if w.sha != "" && (c.QueryParam("wait") != "ready" || !commitPattern.MatchString(w.sha)) {
-		return w, mayfly.Errorf(mayfly.CodeInvalid, "sha: %q is not a commit to wait for", w.sha).
+		return w, mayfly.InvalidField("sha", "sha: %q is not a commit to wait for", w.sha).
 			WithHint("it goes with wait=ready and is a whole commit id, in lower-case hexadecimal")
 	}
 	if text := c.QueryParam("timeout"); text != "" {
 		var err error
 		if w.timeout, err = mayfly.ParseDuration(text); err != nil || w.timeout <= 0 || w.timeout > maximalWait {
-			return w, mayfly.Errorf(mayfly.CodeInvalid, "timeout: %q is not a duration up to %s", text, maximalWait)
+			return w, mayfly.InvalidField("timeout", "timeout: %q is not a duration up to %s", text, maximalWait)
 		}
 	}
 	return w, nil
@@ -65,15 +62,17 @@ func readWish(c echo.Context) (wish, error) {
 // fits refuses a wish that can never come true.
 func (w wish) fits(p *mayfly.Preview) error {
 	if w.sha != "" && p.PR == nil {
-		return mayfly.Errorf(mayfly.CodeInvalid, "sha: preview %s is a sandbox, which has no commit", p.Name)
+		return mayfly.InvalidField("sha", "sha: preview %s is a sandbox, which has no commit", p.Name)
 	}
 	return nil
 }
 
 // await returns the preview as it is when the wish has come true, or an error with CodeTimeout when ctx has ended.
-func (a *API) await(ctx context.Context, id string, w wish) (*mayfly.Preview, error) {
+func (a *API) await(ctx context.Context, c echo.Context, id string, w wish) (*mayfly.Preview, error) {
 	changes, stop := a.Watcher.Watch(id)
 	defer stop()
+	beat := time.NewTicker(a.Heartbeat)
+	defer beat.Stop()
 	for {
 		// A database call that the deadline interrupts is a timeout like any other.
 		p, err := a.Store.Preview(context.WithoutCancel(ctx), id)
@@ -82,6 +81,10 @@ func (a *API) await(ctx context.Context, id string, w wish) (*mayfly.Preview, er
 		}
 		select {
 		case <-changes:
+		case <-beat.C:
+			if err := a.stillAllowed(ctx, c); err != nil {
+				return nil, err
+			}
 		case <-a.stopping:
 			return nil, mayfly.Errorf(mayfly.CodeTimeout, "the server is being stopped").WithHint("ask again")
 		case <-ctx.Done():
@@ -110,11 +113,16 @@ func (a *API) appear(ctx context.Context, c echo.Context, missing error) (*mayfl
 	}) {
 		return nil, missing
 	}
-	tick := time.NewTicker(appearInterval)
+	tick, beat := time.NewTicker(appearInterval), time.NewTicker(a.Heartbeat)
 	defer tick.Stop()
+	defer beat.Stop()
 	for {
 		select {
 		case <-tick.C:
+		case <-beat.C:
+			if err := a.stillAllowed(ctx, c); err != nil {
+				return nil, err
+			}
 		case <-a.stopping:
 			return nil, mayfly.Errorf(mayfly.CodeTimeout, "the server is being stopped").WithHint("ask again")
 		case <-ctx.Done():
@@ -128,72 +136,11 @@ func (a *API) appear(ctx context.Context, c echo.Context, missing error) (*mayfl
 	}
 }
 
-// previewEvents streams a preview as server-sent events: one event "preview" with its whole state now and after every
-// change, until it is gone or the client leaves.
-func (a *API) previewEvents(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopePreviewsRead)
-	if err != nil {
-		return err
-	}
-	return a.stream(c, "preview", p.ID, func(ctx context.Context) (any, bool, error) {
-		now, err := a.Store.Preview(ctx, p.ID)
-		if err != nil {
-			return nil, false, err
-		}
-		steps, err := a.Store.Steps(ctx, p.ID)
-		if err != nil {
-			return nil, false, err
-		}
-		out := a.previewJSON(now, steps)
-		return out, now.State == mayfly.PreviewDeleted, a.addQueue(ctx, &out)
-	})
-}
-
-// stream writes an event now and after every change of id, until read says that it was the last or the client leaves.
-func (a *API) stream(c echo.Context, event, id string, read func(context.Context) (value any, last bool, err error)) error {
-	ctx := c.Request().Context()
-	changes, stop := a.Watcher.Watch(id)
-	defer stop()
-	w := c.Response()
-	w.Header().Set(echo.HeaderContentType, "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
-	w.WriteHeader(http.StatusOK)
-	beat := time.NewTicker(a.Heartbeat)
-	defer beat.Stop()
-	for {
-		value, last, err := read(ctx)
-		if err != nil {
-			return err
-		}
-		encoded, err := json.Marshal(value)
-		if err != nil {
-			return fmt.Errorf("encode event: %w", err)
-		}
-		if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, encoded); err != nil || last {
-			return nil
-		}
-		w.Flush()
-		if !a.waitForChange(ctx, w, changes, beat.C) {
-			return nil
-		}
-	}
-}
-
-// waitForChange keeps the connection alive until there is a change; false when the client left or the server stops.
-func (a *API) waitForChange(ctx context.Context, w *echo.Response, changes <-chan struct{}, beat <-chan time.Time) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-a.stopping:
-			return false
-		case <-changes:
-			return true
-		case <-beat:
-			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil {
-				return false
-			}
-			w.Flush()
-		}
+// waitParameters are the query of every request that is answered with a preview.
+func waitParameters() []parameter {
+	return []parameter{
+		{"wait", "\"ready\" holds the answer until the preview is settled, \"deleted\" until it is gone", []string{"ready", "deleted"}},
+		{"sha", "with wait=ready: until exactly this commit is applied, also for a preview that does not exist yet", nil},
+		{"timeout", "how long to wait at most, such as 30s; 1m if left out, 10m at most; then the answer is 504 with code timeout", nil},
 	}
 }
