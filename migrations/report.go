@@ -61,10 +61,19 @@ type Report struct {
 	Load *Load `json:"load,omitempty"`
 	// Run is the run of the project's own command, for tools whose migrations are code. nil for the others.
 	Run *runner.Report `json:"run,omitempty"`
+	// Recorded is which files the template's migrations came from; nil if that is not known.
+	Recorded *Recorded `json:"recorded,omitempty"`
 	// Waivers are those of the files, for findings that are not about one statement.
 	Waivers []Waiver `json:"waivers,omitempty"`
 	// Unobserved says why something is missing here; "" if nothing is.
 	Unobserved string `json:"unobserved,omitempty"`
+}
+
+// Recorded is which files a template's migrations came from.
+type Recorded struct {
+	// SHA is the commit of the default branch when the template became ready.
+	SHA   string        `json:"sha"`
+	Files []AppliedFile `json:"files"`
 }
 
 // Step is one migration being applied.

@@ -314,6 +314,7 @@ func (s *Service) continueReport(ctx context.Context, p *mayfly.Preview, known *
 			report.Rebase(plan, refused)
 		}
 	}
+	report.Recorded = known.report()
 	report.Waive(work.history)
 	return nil
 }

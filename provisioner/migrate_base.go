@@ -36,6 +36,7 @@ func (r reading) fits(settings mayfly.MigrationSettings) bool {
 
 // recorded is what is known of a template's migrations.
 type recorded struct {
+	sha     string
 	reading reading
 	files   []migrations.AppliedFile
 	state   migrations.State
@@ -107,7 +108,7 @@ func (s *Service) readRecorded(ctx context.Context, p *mayfly.Preview, project m
 		}
 	}
 	if len(known.State) > 0 {
-		var r recorded
+		r := recorded{sha: known.SHA}
 		err := errors.Join(json.Unmarshal(known.Settings, &r.reading), json.Unmarshal(known.Files, &r.files), json.Unmarshal(known.State, &r.state))
 		if err != nil {
 			return nil, fmt.Errorf("read what was recorded of template %s: %w", p.TemplateID, err)
@@ -132,7 +133,7 @@ func (s *Service) recordState(ctx context.Context, p *mayfly.Preview, project ma
 	if err != nil {
 		return nil, err
 	}
-	r := &recorded{reading: readingOf(project.Migrations), files: history.WithState(state), state: state}
+	r := &recorded{sha: sha, reading: readingOf(project.Migrations), files: history.WithState(state), state: state}
 	if r.files == nil {
 		r.files = []migrations.AppliedFile{}
 	}
@@ -152,6 +153,14 @@ func (r *recorded) comparison(state migrations.State, base *migrations.History) 
 		c.Recorded = r.files
 	}
 	return c
+}
+
+// report is what the report says of it.
+func (r *recorded) report() *migrations.Recorded {
+	if r == nil {
+		return nil
+	}
+	return &migrations.Recorded{SHA: r.sha, Files: r.files}
 }
 
 // ordered are the versions of migrations that have a place in the order.

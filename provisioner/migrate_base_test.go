@@ -69,6 +69,9 @@ func TestAFileEditedAfterItWasAppliedIsToldByTheHashKeptWithTheTemplate(t *testi
 	if got := statusIn(report, "2"); got != "pending pull_request" {
 		t.Errorf("what the branch adds is %q", got)
 	}
+	if report.Recorded == nil || report.Recorded.SHA != known.SHA || len(report.Recorded.Files) != 1 {
+		t.Errorf("the report does not have what was recorded: %+v", report.Recorded)
+	}
 	known, err = b.store.TemplateMigrations(t.Context(), b.template.ID)
 	var files []migrations.AppliedFile
 	if err != nil || json.Unmarshal(known.Files, &files) != nil || len(files) != 1 || files[0].Version != "1" || files[0].Path != path1 {
