@@ -51,9 +51,10 @@ func setup(t *testing.T) *bed {
 			return
 		}
 		defer func() { _ = conn.Close(context.Background()) }()
-		_, err = conn.PgConn().Exec(context.Background(), "drop database if exists "+b.database+" with (force); drop role if exists "+b.owner).ReadAll()
-		if err != nil && err.Error() != "" {
-			t.Logf("drop the owner: %v", err)
+		for _, sql := range []string{"drop database if exists " + b.database + " with (force)", "drop role if exists " + b.owner} {
+			if _, err := conn.Exec(context.Background(), sql); err != nil {
+				t.Errorf("clean up: %v", err)
+			}
 		}
 	})
 	return b

@@ -109,6 +109,14 @@ func (s *Session) notStarted(why string) error {
 			s.opts.Settings.Runner.Image, s.Dir())
 }
 
+// saysFull reports whether the command said that there is no room for a file.
+func (s *Session) saysFull() bool {
+	text, _ := s.output.Text()
+	return slices.ContainsFunc([]string{"No space left on device", "Disk quota exceeded", "ENOSPC", "EDQUOT"}, func(sign string) bool {
+		return strings.Contains(text, sign)
+	})
+}
+
 // failedCommand is for a command that ran and failed.
 func (s *Session) failedCommand(ended Ended) error {
 	exit, errs := s.exit, s.gate.Errors()
@@ -121,17 +129,19 @@ func (s *Session) failedCommand(ended Ended) error {
 			WithHint("migrations.runner.pids raises the limit; a command that makes processes without end does not get far with any")
 	case exit.OutOfMemory > 0 || ended.OOMKilled:
 		return s.outOfMemory()
+	case code("53100"):
+		return s.fails("the preview's Postgres ran out of room%s", s.last()).
+			WithHint("the migrations write more than previews.disk allows on top of the template; raise it, or write less")
 	case slices.Contains(exit.Full, s.Dir()):
 		return s.diskFull()
 	case slices.Contains(exit.Full, "/tmp"):
 		return s.fails("/tmp is full: it holds %s%s", size(s.limits.TmpBytes), s.last()).
 			WithHint("raise migrations.runner.tmp (and .memory: it is memory), or set TMPDIR to a directory of the checkout")
+	case s.saysFull(): // and has room again since: what it wrote is closed or gone
+		return s.diskFull()
 	case exit.ProcessLimit > 0:
 		return s.fails("it met its limit of %d processes and threads%s", s.limits.Pids, s.last()).
 			WithHint("raise migrations.runner.pids in the server's configuration")
-	case code("53100"):
-		return s.fails("the preview's Postgres ran out of room%s", s.last()).
-			WithHint("the migrations write more than previews.disk allows on top of the template; raise it, or write less")
 	case code("55P03"):
 		return s.fails("a statement waited longer than migrations.lock_timeout for a lock%s%s", waited(ended.Waited), s.last()).
 			WithHint("another session holds what the migration needs: often one that the same command opened and left in a transaction")

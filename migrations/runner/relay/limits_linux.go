@@ -47,7 +47,7 @@ func counter(files []string, name string) int64 {
 }
 
 // probeBytes is what must fit into a directory that is not full. Tools write less, but in many pieces.
-const probeBytes = 256 << 10
+const probeBytes = 1 << 20
 
 // full returns the directories into which nothing more fits: out of space or over a quota. A file system tells that best by
 // being written to: what statfs says of quotas differs.

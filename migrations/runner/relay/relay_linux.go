@@ -26,6 +26,11 @@ const bombPatience = 5
 // Run is the relay's whole life. It returns the exit code for the process, which should end at once: the kernel then ends
 // whatever else runs in the container.
 func Run(ctx context.Context, sockets string) int {
+	// The command may send signals to this process. What the kernel lets through is not for it to end the relay by; ignoring them
+	// would be inherited by the command.
+	ctx = context.WithoutCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(sockets, ControlSocket))
 	if err != nil {
