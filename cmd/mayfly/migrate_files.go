@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
+	"github.com/mayflydb/mayfly/client"
 	"github.com/mayflydb/mayfly/migrations"
 )
 
@@ -99,4 +101,18 @@ func tarFiles(stream io.Reader, dir string) ([]migrations.File, error) {
 		}
 		files = append(files, migrations.File{Path: header.Name, Content: content})
 	}
+}
+
+// reportOf reads a preview's report, which knows the files that its template's migrations came from, and the other pull requests. A
+// sandbox has none, and none is needed.
+func reportOf(ctx context.Context, c *client.Client, preview string) *migrations.Report {
+	raw, err := c.Report(ctx, preview)
+	if err != nil {
+		return nil
+	}
+	var report migrations.Report
+	if err := json.Unmarshal(raw, &report); err != nil {
+		return nil
+	}
+	return &report
 }
