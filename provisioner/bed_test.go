@@ -293,8 +293,11 @@ func (b *bed) ownTemplate(t *testing.T) *mayfly.Template {
 
 func (b *bed) openGitHub(t *testing.T, logger *slog.Logger) *forge.Client {
 	t.Helper()
-	var err error
-	if b.github, err = forgetest.New(t.Context(), forgetest.Options{Token: "token", Dir: t.TempDir()}); err != nil {
+	pair, err := appKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.github, err = forgetest.New(t.Context(), forgetest.Options{Token: "token", AppID: appID, AppKey: pair.public, Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
