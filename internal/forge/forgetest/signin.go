@@ -158,3 +158,10 @@ func (s *Server) getUserByID(w http.ResponseWriter, text string) {
 	user["id"] = id
 	answer(w, http.StatusOK, user)
 }
+
+// SetPrivate makes a repository one that only those can read who have a role in it, or one that everybody can.
+func (r *Repo) SetPrivate(private bool) {
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	r.private = private
+}
