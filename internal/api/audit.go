@@ -30,6 +30,9 @@ func (a *API) auditCredentials(c echo.Context, p *mayfly.Preview, role string) e
 const (
 	formatLines = "jsonl"
 	formatCSV   = "csv"
+
+	auditPage    = 100
+	maxAuditPage = 1000
 )
 
 func auditFilters() []parameter {
@@ -61,7 +64,7 @@ func (a *API) listAudit(c echo.Context) error {
 		return a.exportAudit(c, filter, format)
 	}
 	if filter.Limit == 0 {
-		filter.Limit = defaultPage
+		filter.Limit = auditPage
 	}
 	limit := filter.Limit
 	filter.Limit++
@@ -111,8 +114,8 @@ func readAuditFilter(c echo.Context) (store.AuditFilter, error) {
 	}
 	var err error
 	if text := c.QueryParam("limit"); text != "" {
-		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > maximalPage {
-			return f, mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maximalPage)
+		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > maxAuditPage {
+			return f, mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maxAuditPage)
 		}
 	}
 	if text := c.QueryParam("before"); text != "" {
@@ -127,7 +130,7 @@ func readAuditFilter(c echo.Context) (store.AuditFilter, error) {
 func (a *API) exportAudit(c echo.Context, f store.AuditFilter, format string) error {
 	ctx := c.Request().Context()
 	total := f.Limit
-	f.Limit = maximalPage
+	f.Limit = maxAuditPage
 	records, err := a.Store.AuditLog(ctx, f) // before the header is written, so that an error can still be told
 	if err != nil {
 		return err
