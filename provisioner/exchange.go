@@ -42,7 +42,7 @@ func (s *Service) PullRequestForCI(ctx context.Context, q auth.CIQuery) (*auth.C
 		return nil, mayfly.Errorf(mayfly.CodeNotFound, "repository %d is not one of a project", q.RepositoryID)
 	}
 	if q.OwnerID != 0 {
-		if err := s.checkOwner(ctx, projects[0], q); err != nil {
+		if err := s.checkOwner(ctx, q); err != nil {
 			return nil, err
 		}
 	}
@@ -60,7 +60,7 @@ func (s *Service) PullRequestForCI(ctx context.Context, q auth.CIQuery) (*auth.C
 }
 
 // checkOwner refuses a token of a repository that belongs to somebody else today, or did when the token was made.
-func (s *Service) checkOwner(ctx context.Context, project mayfly.Project, q auth.CIQuery) error {
+func (s *Service) checkOwner(ctx context.Context, q auth.CIQuery) error {
 	owner, seen, err := s.Store.RepositoryOwner(ctx, q.RepositoryID)
 	if err != nil {
 		return err
@@ -69,13 +69,11 @@ func (s *Service) checkOwner(ctx context.Context, project mayfly.Project, q auth
 	const atOnce = 10 * time.Second
 	age := s.Clock().Sub(seen)
 	if owner == 0 || age > ownerTTL || owner != q.OwnerID && age > atOnce {
-		now, err := s.Forge.Repository(ctx, project.Repository)
+		now, err := s.Forge.RepositoryByID(ctx, q.RepositoryID)
 		switch {
 		case mayfly.ErrorCode(err) == mayfly.CodeForgeUnavailable && owner != 0 && age < ownerStale:
 		case err != nil:
 			return err
-		case now.ID != q.RepositoryID:
-			return mayfly.Errorf(mayfly.CodeNotFound, "the repository of project %s is %d, not %d", project.Name, now.ID, q.RepositoryID)
 		default:
 			owner = now.OwnerID
 			if err := s.Store.SetRepositoryOwner(ctx, q.RepositoryID, owner, s.Clock()); err != nil {

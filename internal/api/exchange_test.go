@@ -59,6 +59,20 @@ func (g *github) Repository(_ context.Context, fullName string) (forge.Repositor
 	return r, nil
 }
 
+func (g *github) RepositoryByID(_ context.Context, id int64) (forge.Repository, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.look(); err != nil {
+		return forge.Repository{}, err
+	}
+	for _, r := range g.repositories {
+		if r.ID == id {
+			return r, nil
+		}
+	}
+	return forge.Repository{}, mayfly.Errorf(mayfly.CodeNotFound, "repository %d is not on GitHub", id)
+}
+
 func (g *github) PullRequest(_ context.Context, repositoryID int64, number int) (*forge.PullRequest, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 )
 
 // errAddress is the refusal of an address.
-var errAddress = errors.New("its address is link-local or otherwise not one of a receiver") //nolint:gochecknoglobals // a sentinel
+var errAddress = errors.New("its address is link-local or otherwise not one of a receiver")
 
 // answer is what a receiver said.
 type answer struct {

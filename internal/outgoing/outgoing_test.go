@@ -72,7 +72,9 @@ func (r *receiver) kinds(t *testing.T) string {
 	t.Helper()
 	var out []string
 	for _, one := range r.got() {
-		var event struct{ Type string }
+		var event struct {
+			Type string `json:"type"`
+		}
 		if err := json.Unmarshal(one.body, &event); err != nil {
 			t.Fatalf("not an event: %s", one.body)
 		}
@@ -272,7 +274,7 @@ func TestLife(t *testing.T) {
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	refuse := true
-	r := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+	r := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		if refuse {
 			w.Header().Set("Retry-After", "1800")
 			http.Error(w, "out of\norder "+strings.Repeat("x", 1<<20), http.StatusInternalServerError)
@@ -463,8 +465,10 @@ func TestPushVercel(t *testing.T) {
 		t.Fatalf("%d requests instead of 4: %+v", len(requests), requests)
 	}
 	var body struct {
-		Key, Value, Type, GitBranch string
-		Target                      []string
+		Key       string   `json:"key"`
+		Value     string   `json:"value"`
+		GitBranch string   `json:"gitBranch"` //nolint:tagliatelle // as Vercel has it
+		Target    []string `json:"target"`
 	}
 	must(t, json.Unmarshal(requests[1].body, &body))
 	if requests[1].path != "/v10/projects/prj_1/env?upsert=true&teamId=team_1" || requests[1].header.Get("Authorization") != "Bearer vercel-token" ||

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"text/template"
@@ -33,7 +34,7 @@ type RequestText struct {
 func ParseRequest(text RequestText) (*Request, error) {
 	r := &Request{method: text.Method, headers: map[string]*template.Template{}}
 	switch text.Method {
-	case "POST", "PUT", "PATCH", "DELETE":
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "method %q is none of POST, PUT, PATCH and DELETE", text.Method)
 	}
