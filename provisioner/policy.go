@@ -106,6 +106,7 @@ func judgeFork(policy mayfly.PullRequestPolicy, pr *forge.PullRequest, known *st
 		return nil
 	case policy.Forks == mayfly.ForksApprove:
 		v = none(wishGone, forge.StateAwaitingApproval, "Waiting for /mayfly approve by somebody with write access")
+		v.tell.Comment = true
 	default:
 		v = none(wishGone, forge.StateForkDenied, "")
 	}

@@ -139,6 +139,9 @@ func waitingFor(p *mayfly.Preview) string {
 
 // stateToTell is the preview's state, except that one that sleeps is told as ready: it wakes on connect.
 func stateToTell(p *mayfly.Preview) forge.State {
+	if p.ClosedAt != nil { // kept for the case that the pull request is opened again, and of no use until then
+		return forge.StateDeleted
+	}
 	if p.State == mayfly.PreviewSuspended {
 		return forge.StateReady
 	}

@@ -142,6 +142,10 @@ func (s *Service) commentData(ctx context.Context, p *mayfly.Preview, report *mi
 	if err := s.addTimeline(ctx, &data, p); err != nil {
 		return data, err
 	}
+	if p.ClosedAt != nil && p.State != mayfly.PreviewDeleted {
+		data.Note = "The database sleeps and is kept until " + p.ClosedAt.Add(s.grace(p)).UTC().Format("2006-01-02 15:04 UTC") +
+			". Opening the pull request again brings it back with its data."
+	}
 	data.Migrations = commentMigrations(report)
 	data.Warnings = commentWarnings(report)
 	observed(&data, report)

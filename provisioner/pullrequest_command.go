@@ -172,12 +172,16 @@ func (s *Service) reply(ctx context.Context, d *store.Delivery, c command, a ans
 	if err := s.Store.FinishCommand(ctx, d.RepositoryID, c.comment); err != nil {
 		return done{}, err
 	}
-	previews, err := s.previewsOf(ctx, d, a.projects)
-	if err != nil {
-		return done{}, err
-	}
-	for _, p := range previews {
-		if err := s.Store.RequestPublish(ctx, p.ID); err != nil {
+	for _, project := range a.projects { // the comment shows the answer, also that of a preview that is gone
+		id, err := s.Store.LastPreview(ctx, store.PullRequestKey{Project: project.Name, RepositoryID: d.RepositoryID, Number: d.Number})
+		if err != nil {
+			return done{}, err
+		}
+		if id == "" {
+			a.look = true // there is an outcome to be told instead
+			continue
+		}
+		if err := s.Store.RequestPublish(ctx, id); err != nil {
 			return done{}, err
 		}
 	}

@@ -234,3 +234,15 @@ func (s *Store) RequestReconcile(ctx context.Context) error {
 	}
 	return nil
 }
+
+// LastPreview returns the id of the newest preview that a pull request has or had, "" if none.
+func (s *Store) LastPreview(ctx context.Context, key PullRequestKey) (string, error) {
+	var id string
+	err := s.pool.QueryRow(ctx, `
+		select id from preview where project = $1 and repository_id = $2 and number = $3 order by created_at desc, id limit 1`,
+		key.Project, key.RepositoryID, key.Number).Scan(&id)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", failed(err, "look for the last preview of %s#%d", key.Project, key.Number)
+	}
+	return id, nil
+}
