@@ -33,11 +33,12 @@ func (a *API) hookRoutes() []route {
 }
 
 func (a *API) listHookDeliveries(c echo.Context) error {
-	limit := defaultPage
+	const most = 1000
+	limit := 100
 	if text := c.QueryParam("limit"); text != "" {
 		var err error
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maximalPage {
-			return mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, maximalPage)
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > most {
+			return mayfly.Errorf(mayfly.CodeInvalid, "limit: %q is not a number from 1 to %d", text, most)
 		}
 	}
 	f := store.OutgoingFilter{
