@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/auth"
+	"github.com/mayflydb/mayfly/internal/store"
 )
 
 // attempt is how a route is tried on something of a project.
@@ -40,17 +42,25 @@ func attempts() map[string]attempt {
 		}}
 	}
 	return map[string]attempt{
-		"listPreviews":   fixed(http.StatusOK, "/previews", ""),
-		"createPreview":  fixed(http.StatusForbidden, "/previews", `{"project":"@"}`),
-		"getPreview":     ofPreview("", ""),
-		"changePreview":  ofPreview("", `{"ttl":"30d"}`),
-		"deletePreview":  ofPreview("", ""),
-		"resetPreview":   ofPreview("/reset", ""),
-		"getCredentials": ofPreview("/credentials", ""),
-		"getReport":      ofPreview("/report", ""),
-		"streamPreview":  ofPreview("/events", ""),
-		"listProjects":   fixed(http.StatusOK, "/projects", ""),
-		"listTemplates":  fixed(http.StatusForbidden, "/projects/@/templates", ""),
+		"listPreviews":      fixed(http.StatusOK, "/previews", ""),
+		"createPreview":     fixed(http.StatusForbidden, "/previews", `{"project":"@"}`),
+		"getPreview":        ofPreview("", ""),
+		"changePreview":     ofPreview("", `{"ttl":"30d"}`),
+		"deletePreview":     ofPreview("", ""),
+		"resetPreview":      ofPreview("/reset", ""),
+		"getCredentials":    ofPreview("/credentials", ""),
+		"createCredentials": ofPreview("/credentials", `{"role":"read-only"}`),
+		"listLogins":        ofPreview("/logins", ""),
+		"revokeLogin": {foreign: http.StatusNotFound, prepare: func(b *bed, project string) (string, string) {
+			p := b.sandbox(project)
+			login := store.Login{PreviewID: p.ID, Role: "tester_0123abcd", Subject: "tester", Access: store.LoginPersonal, PasswordSealed: []byte("x")}
+			must(b.t, b.Store.SetLogin(b.t.Context(), p, login))
+			return "/previews/" + p.Name + "/logins/" + login.Role, ""
+		}},
+		"getReport":     ofPreview("/report", ""),
+		"streamPreview": ofPreview("/events", ""),
+		"listProjects":  fixed(http.StatusOK, "/projects", ""),
+		"listTemplates": fixed(http.StatusForbidden, "/projects/@/templates", ""),
 		"buildTemplate": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
 			b.nothingBuilding()
 			return "/projects/" + project + "/templates", ""
@@ -83,12 +93,23 @@ func attempts() map[string]attempt {
 		"getTemplateReport": {foreign: http.StatusForbidden, prepare: func(b *bed, project string) (string, string) {
 			return "/projects/" + project + "/templates/" + b.template(project).ID + "/report", ""
 		}},
-		"streamTemplate": ofTemplate("/events"),
-		"listAudit":      fixed(http.StatusForbidden, "/audit?project=@", ""),
-		"getSelf":        fixed(0, "/auth/self", ""),
-		"listTokens":     fixed(0, "/tokens", ""),
-		"createToken":    fixed(0, "/tokens", `{"roles":{"@":"viewer"},"ttl":"1h"}`),
-		"revokeToken":    fixed(0, "/tokens/0123456789abcdef0123456789abcdef/revoke", ""),
+		"streamTemplate":     ofTemplate("/events"),
+		"listHookDeliveries": fixed(0, "/hooks/deliveries", ""),
+		"redeliverHook": {prepare: func(b *bed, project string) (string, string) {
+			id := mayfly.NewID("w")
+			_, err := b.pool.Exec(b.t.Context(), `
+				with e as (
+					insert into outgoing_event (event_id, kind, preview_id, project, fingerprint, payload) values ($1, 'preview.ready', 'p', $2, '', '{}') returning id
+				)
+				insert into outgoing_delivery (id, event, target, preview_id, state, give_up_at) select $1, id, 'chat', 'p', 'failed', now() from e`, id, project)
+			must(b.t, err)
+			return "/hooks/deliveries/" + id + "/redeliver", ""
+		}},
+		"listAudit":   fixed(http.StatusForbidden, "/audit?project=@", ""),
+		"getSelf":     fixed(0, "/auth/self", ""),
+		"listTokens":  fixed(0, "/tokens", ""),
+		"createToken": fixed(0, "/tokens", `{"roles":{"@":"viewer"},"ttl":"1h"}`),
+		"revokeToken": fixed(0, "/tokens/0123456789abcdef0123456789abcdef/revoke", ""),
 	}
 }
 
@@ -99,6 +120,10 @@ func TestAuthorisation(t *testing.T) {
 	b := setup(t)
 	all := attempts()
 	for _, r := range b.routes() {
+		if r.public {
+			b.needsNoToken(r)
+			continue
+		}
 		a, ok := all[r.id]
 		if !ok {
 			t.Errorf("nobody says who may call %s: give it an entry in attempts", r.id)
@@ -124,6 +149,19 @@ func TestAuthorisation(t *testing.T) {
 			}
 		}
 		b.expect(r, a, "shop", b.token(everythingElse), "all scopes but the right ones", http.StatusForbidden)
+	}
+}
+
+// needsNoToken tries a route that is how one gets a token: it does not ask for one, and nobody gets anything for an empty request.
+func (b *bed) needsNoToken(r route) {
+	b.t.Helper()
+	if r.scope != "" {
+		b.t.Errorf("%s needs no token, and has the scope %s", r.id, r.scope)
+	}
+	response := b.send("", r.method+" /api/v1"+r.path, "{}")
+	if text := string(response.body); response.StatusCode == http.StatusUnauthorized && strings.Contains(text, "a token is needed") ||
+		strings.Contains(text, `"token":`) {
+		b.t.Errorf("%s without a token: %d %s", r.id, response.StatusCode, text)
 	}
 }
 
