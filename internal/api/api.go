@@ -144,6 +144,7 @@ func New(opts Options) (*API, error) {
 		return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": opts.Version})
 	})
 	e.GET("/readyz", a.readyz)
+	e.GET("/previews/:name", a.previewPage)
 	if opts.Metrics != nil {
 		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{})))
 	}
