@@ -12,8 +12,8 @@ import (
 	"github.com/mayflydb/mayfly/internal/store"
 )
 
-// neededEvents are those without which something would be found out later than it could be.
-func neededEvents() []string { return []string{"pull_request", "push", "issue_comment"} }
+// eventsToSend are those without which something would be found out later than it could be.
+func eventsToSend() []string { return []string{"pull_request", "push", "issue_comment"} }
 
 // diagnosePing says whether GitHub's deliveries arrive: when the last one and the last ping came, and which events the webhook sends.
 func diagnosePing(ctx context.Context, c *config.Config) []finding {
@@ -50,7 +50,7 @@ func describePing(r store.Received) finding {
 		return ok("webhook", "last delivery %s ago; no ping came yet", age(r.Last))
 	}
 	var missing []string
-	for _, event := range neededEvents() {
+	for _, event := range eventsToSend() {
 		if !slices.Contains(r.Events, event) && !slices.Contains(r.Events, "*") {
 			missing = append(missing, event)
 		}
