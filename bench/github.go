@@ -42,18 +42,23 @@ func (s *service) openPullRequest(ctx context.Context, branch string) (*forgetes
 	return s.repository.OpenPullRequest(ctx, branch, "main", "Add three tables", forgetest.PROptions{})
 }
 
-// awaitStatus waits until the head of the pull request has the status success.
+// awaitStatus waits until both checks on the head of the pull request say success.
 func (s *service) awaitStatus(ctx context.Context, pr *forgetest.PR, sha string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
+		passed := map[string]bool{}
 		for _, status := range s.repository.Statuses(sha) {
 			switch status.State {
 			case "success":
-				return nil
+				passed[status.Context] = true
 			case "failure", "error":
 				return fmt.Errorf("pull request %d failed: %s", pr.Number(), status.Description)
 			}
+		}
+		const checks = 2 // the database, and its migrations
+		if len(passed) == checks {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

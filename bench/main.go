@@ -137,6 +137,7 @@ func benchmarks() []benchmark {
 		{"gateway", (*bench).measureGateway},
 		{"pr", (*bench).measurePullRequests},
 		{"webhook", (*bench).measureWebhooks},
+		{"github", (*bench).measureGitHub},
 		{"hundred", (*bench).measureHundred},
 		{"engine", (*bench).measureEngine},
 		{"build", (*bench).measureBuilds},
