@@ -107,6 +107,8 @@ func hostile(n int) forge.CommentData {
 		d.Steps = append(d.Steps, forge.CommentStep{Name: text, Detail: text, Took: time.Millisecond})
 		d.Migrations = append(d.Migrations, forge.CommentMigration{Name: text, State: "applied"}, forge.CommentMigration{Name: "a`b|c\\", State: "applied"})
 	}
+	d.LastCommand = &forge.CommentCommand{Text: text, By: text, Answer: text}
+	d.HeadSHA, d.BaseSHA, d.Attestation = text, text, text
 	d.PageURL = "https://evil.example/)[x](y"
 	return d
 }
@@ -183,6 +185,25 @@ func TestRenderCommentNeutralisesForeignText(t *testing.T) {
 	checkHarmless(t, forge.RenderComment(hostile(1)))
 }
 
+// The checks show what the comment shows, in the same words.
+func TestChecksNeutraliseForeignText(t *testing.T) {
+	t.Parallel()
+	for _, state := range []forge.State{
+		forge.StateCreating, forge.StateMigrating, forge.StateReady, forge.StateFailed, forge.StateDeleted, forge.StateForkDenied, forge.StateQueued,
+		forge.StateSkipped, forge.StateAwaitingApproval, forge.StateInvalidConfig,
+	} {
+		for _, n := range []int{1, 30} {
+			d := forge.CheckData{CommentData: hostile(n), Reason: hostile(n).Note, Waiting: hostile(n).Note, Migrates: true}
+			d.State = state
+			for _, shown := range []forge.CheckData{d, d.ForStrangers()} {
+				database, migrations := forge.Checks(shown)
+				checkHarmless(t, database.Summary)
+				checkHarmless(t, migrations.Summary)
+			}
+		}
+	}
+}
+
 func TestRenderCommentIsShortEnough(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{10, 100} {
@@ -211,6 +232,10 @@ func FuzzRenderComment(f *testing.F) {
 		d.Steps = []forge.CommentStep{{Name: step, Detail: message}}
 		d.Migrations = []forge.CommentMigration{{Name: name, State: "applied"}}
 		d.Note = step
+		d.LastCommand = &forge.CommentCommand{Text: name, By: step, Answer: message}
+		database, migrations := forge.Checks(forge.CheckData{CommentData: d, Reason: message, Waiting: step})
+		checkHarmless(t, database.Summary)
+		checkHarmless(t, migrations.Summary)
 		body := forge.RenderComment(d)
 		checkHarmless(t, body)
 		// Each table row has the cells that its header has, whatever is in them.
