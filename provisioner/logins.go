@@ -105,17 +105,14 @@ func (s *Service) awaitLogin(ctx context.Context, id, role string) error {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	var failure error
-	p, err := s.Await(ctx, id, func(p *mayfly.Preview) bool {
-		if p.WantDeleted || p.WantSuspended || p.State == mayfly.PreviewQueued {
+	_, err := s.Await(ctx, id, func(p *mayfly.Preview) bool {
+		if p.WantDeleted || p.WantSuspended || !p.Connectable() { // of one that is being made, the login comes with it
 			return true
 		}
 		login, err := s.Store.Login(ctx, p, role)
 		failure = err
-		return err != nil || login.AppliedGeneration == p.ObservedGeneration && p.Connectable()
+		return err != nil || login.AppliedGeneration == p.ObservedGeneration
 	})
-	if err != nil && p != nil && !p.Connectable() {
-		return nil // it is being made: the login comes with it
-	}
 	if err != nil {
 		return err
 	}

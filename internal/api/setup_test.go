@@ -155,6 +155,9 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 		Ready: states.Ping, Metrics: prometheus.NewRegistry(), Logger: logger, Clock: time.Now, Version: "v1.2.3",
 		RateLimits: RateLimits{TokenPerMinute: -1, AddressPerMinute: -1},
 	}
+	if service, ok := opts.Previews.(Logins); ok {
+		opts.Logins = service
+	}
 	for _, c := range change {
 		c(&opts)
 	}
