@@ -148,6 +148,9 @@ func previewChanges(before, after *mayfly.Preview) []previewChange {
 	add(after.WantSuspended && !before.WantSuspended, "preview.suspend", nil)
 	add(!after.WantSuspended && before.WantSuspended && !reset, "preview.wake", nil)
 	add(!sameTime(before.ExpiresAt, after.ExpiresAt), "preview.extend", map[string]any{"expires_at": after.ExpiresAt})
+	add(!sameTime(before.ProtectedUntil, after.ProtectedUntil) && after.ProtectedUntil != nil, "preview.protect",
+		map[string]any{"until": after.ProtectedUntil, "reason": after.ProtectedReason})
+	add(before.ProtectedUntil != nil && after.ProtectedUntil == nil, "preview.unprotect", nil)
 	add(before.Keep != after.Keep, "preview.keep", map[string]any{"keep": after.Keep})
 	add(!sameLabels(before.Labels, after.Labels), "preview.label", map[string]any{"labels": after.Labels})
 	if before.PR != nil && after.PR != nil {
