@@ -97,6 +97,11 @@ func (s *Store) KnownPullRequest(ctx context.Context, key PullRequestKey) (*Know
 
 // changePullRequest sets columns of a pull request's row, which is made if there is none.
 func (s *Store) changePullRequest(ctx context.Context, key PullRequestKey, set string, args ...any) error {
+	return s.changePullRequestAnd(ctx, nil, key, set, args...)
+}
+
+// changePullRequestAnd is changePullRequest with an entry of the audit log; nil for none.
+func (s *Store) changePullRequestAnd(ctx context.Context, entry *AuditEntry, key PullRequestKey, set string, args ...any) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `insert into pull_request (project, repository_id, number) values ($1, $2, $3) on conflict do nothing`,
 			key.Project, key.RepositoryID, key.Number)
@@ -105,7 +110,10 @@ func (s *Store) changePullRequest(ctx context.Context, key PullRequestKey, set s
 		}
 		_, err = tx.Exec(ctx, `update pull_request set updated_at = now(), `+set+` where project = $1 and repository_id = $2 and number = $3`,
 			append([]any{key.Project, key.RepositoryID, key.Number}, args...)...)
-		return err
+		if err != nil || entry == nil {
+			return err
+		}
+		return s.audit(ctx, tx, *entry)
 	})
 	if err != nil {
 		return failed(err, "record what is known of %s#%d", key.Project, key.Number)
@@ -120,7 +128,11 @@ func (s *Store) SeeHead(ctx context.Context, key PullRequestKey, sha string, at 
 
 // Approve records that somebody approved a commit of a fork.
 func (s *Store) Approve(ctx context.Context, key PullRequestKey, sha, by string, at time.Time) error {
-	return s.changePullRequest(ctx, key, `approved_sha = $4, approved_by = $5, approved_at = $6`, sha, by, at)
+	entry := AuditEntry{
+		Action: "fork.approve", Project: key.Project, Kind: "pull_request", Name: mayfly.PullRequestName(key.Project, key.Number),
+		Detail: map[string]any{"head_sha": sha, "by": by},
+	}
+	return s.changePullRequestAnd(ctx, &entry, key, `approved_sha = $4, approved_by = $5, approved_at = $6`, sha, by, at)
 }
 
 // Dismiss records that no preview is to be made again for a head.
