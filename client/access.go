@@ -112,3 +112,28 @@ func (c *Client) SignOut(ctx context.Context, r SignOut) error {
 	var ended SignedIn
 	return c.call(ctx, http.MethodPost, "/auth/logout", nil, r, &ended)
 }
+
+// LoginCredentials returns how to connect with a login of your own: "personal" or "read-only". CodeNotFound if you have made none.
+func (c *Client) LoginCredentials(ctx context.Context, preview, role string) (*Credentials, error) {
+	var credentials Credentials
+	return &credentials, c.call(ctx, http.MethodGet, previewPath(preview, "/credentials"), url.Values{"role": {role}}, nil, &credentials)
+}
+
+// CreateCredentials makes a login of your own, or gives it a new password.
+func (c *Client) CreateCredentials(ctx context.Context, preview string, r CreateCredentials) (*Credentials, error) {
+	var credentials Credentials
+	return &credentials, c.call(ctx, http.MethodPost, previewPath(preview, "/credentials"), nil, r, &credentials)
+}
+
+// Logins lists the logins of a preview besides the owner's.
+func (c *Client) Logins(ctx context.Context, preview string) ([]Login, error) {
+	var list LoginList
+	err := c.call(ctx, http.MethodGet, previewPath(preview, "/logins"), nil, nil, &list)
+	return list.Items, err
+}
+
+// RevokeLogin takes a login away.
+func (c *Client) RevokeLogin(ctx context.Context, preview, role string) (*Login, error) {
+	var login Login
+	return &login, c.call(ctx, http.MethodDelete, previewPath(preview, "/logins/"+url.PathEscape(role)), nil, nil, &login)
+}

@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			for key, value := range map[string]string{
-				"MAYFLY_URL": s.url, "MAYFLY_TOKEN": s.token, "CONFIG": s.config, "DATA": s.dataDir, "TZ": "Asia/Kathmandu",
+				"HOME": filepath.Join(e.WorkDir, "home"), "MAYFLY_SERVER": s.url, "MAYFLY_TOKEN": s.token, "CONFIG": s.config, "DATA": s.dataDir, "TZ": "Asia/Kathmandu",
 				"MAJOR": strconv.Itoa(s.major), "SOURCE_DSN_FILE": filepath.Join(filepath.Dir(s.config), "dsn"),
 				"HOOK": filepath.Join(filepath.Dir(s.config), "hook.sql"),
 			} {
@@ -114,7 +114,9 @@ func (s *service) start(t *testing.T) {
 	command := exec.Command("mayfly", "serve", "--config", s.config)
 	command.Stdout, command.Stderr = s.log, s.log
 	check(t, command.Start())
-	t.Cleanup(func() { s.end(t, command) })
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() { s.end(t, command, ended) })
 	for deadline := time.Now().Add(cliTimeout); ; time.Sleep(20 * time.Millisecond) {
 		response, err := http.Get(s.url + "/readyz")
 		if err == nil {
@@ -123,16 +125,16 @@ func (s *service) start(t *testing.T) {
 				return
 			}
 		}
-		if time.Now().After(deadline) {
+		if len(ended) > 0 || time.Now().After(deadline) {
 			t.Fatalf("the service does not come up: %v", err)
 		}
 	}
 }
 
 // end stops the service and removes what it made.
-func (s *service) end(t *testing.T, command *exec.Cmd) {
-	check(t, command.Process.Signal(syscall.SIGTERM))
-	if err := command.Wait(); err != nil {
+func (s *service) end(t *testing.T, command *exec.Cmd, ended <-chan error) {
+	_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
+	if err := <-ended; err != nil {
 		t.Errorf("the service ended with %v", err)
 	}
 	if t.Failed() {
@@ -158,7 +160,7 @@ func (s *service) mayfly(t *testing.T, args ...string) string {
 	t.Helper()
 	var stderr bytes.Buffer
 	command := exec.Command("mayfly", args...)
-	command.Env = append(os.Environ(), "MAYFLY_URL="+s.url, "MAYFLY_TOKEN="+s.token)
+	command.Env = append(os.Environ(), "MAYFLY_SERVER="+s.url, "MAYFLY_TOKEN="+s.token)
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/config"
-	"github.com/mayflydb/mayfly/internal/forge"
 	"github.com/mayflydb/mayfly/provisioner/cow"
 	"github.com/mayflydb/mayfly/provisioner/docker"
 	"github.com/mayflydb/mayfly/provisioner/driver"
@@ -33,44 +33,37 @@ type finding struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-func newDoctorCommand(s streams) *cobra.Command {
+func newDoctorCommand(s *shell) *cobra.Command {
 	var configPath string
-	out := format("table")
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check what the service needs, with a fix for what is missing",
-		Long: "Check the configuration, the engine, the images, the pool (what storage is chosen, why, and what it costs), the state\n" +
-			"database, masking rules and keys, and access to GitHub. It changes nothing. Exit code 1 if anything is an error.",
+		Long: "Check the configuration, the engine, the images, the pool (what storage is chosen, why, and what it costs), the state database, the\n" +
+			"clock, certificates, disk and limits, masking rules and keys; at GitHub the permissions and events of the App, and whether deliveries\n" +
+			"arrive. It changes nothing. Exit code 1 if anything is an error; --quiet shows only what is not well.",
 		Example: "  mayfly doctor --config /etc/mayfly/mayfly.yaml", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			findings := diagnose(cmd.Context(), configPath)
-			if err := printFindings(s, out, findings); err != nil {
-				return err
-			}
-			for _, f := range findings {
-				if f.Status == "error" {
-					return errors.New("something is wrong; see above")
-				}
-			}
-			return nil
-		},
 	}
+	s.local(cmd, plainFormats, func(cmd *cobra.Command, _ []string) (*answer, error) {
+		findings := diagnose(cmd.Context(), configPath)
+		a := &answer{value: findings, table: func(w *screen) error { return s.printFindings(w, findings) }}
+		if slices.ContainsFunc(findings, func(f finding) bool { return f.Status == "error" }) {
+			a.problem = errors.New("something is wrong; see above")
+		}
+		return a, nil
+	})
 	cmd.Flags().StringVarP(&configPath, "config", "c", "mayfly.yaml", "configuration file")
-	addFormat(cmd, &out)
 	return cmd
 }
 
-func printFindings(s streams, out format, findings []finding) error {
-	if out == "json" {
-		return printJSON(s.out, findings)
-	}
+// printFindings prints what was found; with --quiet what is wrong alone.
+func (s *shell) printFindings(w *screen, findings []finding) error {
 	for _, f := range findings {
-		fmt.Fprintf(s.out, "%-8s %-14s %s\n", f.Status, f.Check, f.Detail)
+		if s.quiet && f.Status == "ok" {
+			continue
+		}
+		fmt.Fprintf(w, "%s %-14s %s\n", w.paint(stateColour(f.Status), fmt.Sprintf("%-8s", f.Status)), f.Check, clean(f.Detail))
 		if f.Fix != "" {
-			fmt.Fprintf(s.out, "%-8s %-14s fix: %s\n", "", "", f.Fix)
+			fmt.Fprintf(w, "%-8s %-14s fix: %s\n", "", "", clean(f.Fix))
 		}
 	}
 	return nil
@@ -95,11 +88,17 @@ func diagnose(ctx context.Context, configPath string) []finding {
 	}
 	findings = append(findings, diagnosePool(ctx, c)...)
 	findings = append(findings, diagnoseEngine(ctx, c)...)
-	findings = append(findings, diagnoseState(ctx, c), diagnosePsql())
+	findings = append(findings, diagnoseState(ctx, c)...)
+	findings = append(findings, diagnoseCertificates(c)...)
+	findings = append(findings, diagnoseDisk(c)...)
+	findings = append(findings, diagnoseLimits(c)...)
+	findings = append(findings, diagnosePsql())
 	for _, p := range c.Projects() {
 		findings = append(findings, diagnoseProject(ctx, c, p)...)
 	}
-	return append(findings, diagnoseAges(ctx, c)...)
+	findings = append(findings, diagnoseAges(ctx, c)...)
+	findings = append(findings, diagnosePing(ctx, c)...)
+	return append(findings, diagnoseForge(ctx, c)...)
 }
 
 func diagnosePool(ctx context.Context, c *config.Config) []finding {
@@ -171,22 +170,35 @@ func scratchRunDir(runDir string) (root, dir string, err error) {
 	return root, filepath.Join(root, strings.Repeat("x", max(1, len(runDir)-len(root)-1))), nil
 }
 
-func diagnoseState(ctx context.Context, c *config.Config) finding {
-	if c.DatabaseURL == "" {
-		return ok("state", "embedded: a container with its data in %s", filepath.Join(c.DataDir, "state"))
-	}
+// diagnoseState looks whether the state database answers; one that is embedded is not started for that.
+func diagnoseState(ctx context.Context, c *config.Config) []finding {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, c.DatabaseURL)
+	kind := "external"
+	if c.DatabaseURL == "" {
+		kind = "embedded: a container with its data in " + filepath.Join(c.DataDir, "state")
+	}
+	state, done, err := stateForReading(c)
+	if errors.Is(err, os.ErrNotExist) {
+		return []finding{ok("state", "%s; it is made at the first start", kind)}
+	}
 	if err != nil {
-		return failed("state", mayfly.Errorf(mayfly.CodeStateUnavailable, "the state database does not answer").WithHint("check the URL in database_url_file"))
+		return []finding{failed("state", err)}
+	}
+	defer done()
+	conn, err := pgx.ConnectConfig(ctx, state.ConnConfig)
+	if err != nil {
+		if c.DatabaseURL == "" {
+			return []finding{{Check: "state", Status: "warning", Detail: kind + "; it does not answer", Fix: "start the service: mayfly serve"}}
+		}
+		return []finding{failed("state", mayfly.Errorf(mayfly.CodeStateUnavailable, "the state database does not answer").WithHint("check the URL in database_url_file"))}
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var serverVersion string
 	if err := conn.QueryRow(ctx, "show server_version").Scan(&serverVersion); err != nil {
-		return failed("state", err)
+		return []finding{failed("state", err)}
 	}
-	return ok("state", "external: PostgreSQL %s", serverVersion)
+	return []finding{ok("state", "%s: PostgreSQL %s", kind, serverVersion), diagnoseClock(ctx, conn)}
 }
 
 func diagnosePsql() finding {
@@ -216,9 +228,6 @@ func diagnoseProject(ctx context.Context, c *config.Config, p mayfly.Project) []
 	}
 	findings = append(findings, diagnoseSource(ctx, p))
 	findings = append(findings, diagnoseTemplateSettings(p)...)
-	if p.Repository != "" {
-		findings = append(findings, diagnoseRepository(ctx, c.GitHub, p))
-	}
 	return findings
 }
 
@@ -281,23 +290,4 @@ func diagnoseDump(ctx context.Context, check string, source mayfly.Source) findi
 		detail += fmt.Sprintf(", compressed with %s", compression)
 	}
 	return ok(check, "%s, format: %s", detail, format)
-}
-
-func diagnoseRepository(ctx context.Context, g *config.GitHub, p mayfly.Project) finding {
-	check := "project " + p.Name
-	opts := forge.Options{BaseURL: g.BaseURL, Token: g.Token, Now: time.Now, Version: version}
-	if g.AppID != 0 {
-		opts.App = &forge.App{ID: g.AppID, PrivateKeyPEM: g.AppKeyPEM}
-	}
-	client, err := forge.New(opts)
-	if err != nil {
-		return failed(check, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	repository, err := client.Repository(ctx, p.Repository)
-	if err != nil {
-		return failed(check, err)
-	}
-	return ok(check, "repository %s (id %d) can be read", repository.FullName, repository.ID)
 }

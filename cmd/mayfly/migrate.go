@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -14,9 +13,12 @@ import (
 	"github.com/mayflydb/mayfly/migrations"
 )
 
-func newMigrateCommand(s streams, conn *connection) *cobra.Command {
-	cmd := &cobra.Command{Use: "migrate", Short: "Compare the migrations of a working directory with a database, and apply them to a preview"}
-	cmd.AddCommand(newMigrateStatusCommand(s, conn), newMigrateUpCommand(s, conn))
+func newMigrateCommand(s *shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "migrate", Short: "Compare the migrations of a working directory with a database, and apply them to a preview",
+		Example: "  mayfly migrate status --preview shop-pr-42 --base origin/main\n  mayfly migrate up --preview shop-trial",
+	}
+	cmd.AddCommand(newMigrateStatusCommand(s), newMigrateUpCommand(s))
 	return group(cmd)
 }
 
@@ -24,6 +26,8 @@ func newMigrateCommand(s streams, conn *connection) *cobra.Command {
 type migrateTarget struct {
 	dir, path, tool, table, base string
 	urlEnv, preview              string
+
+	report *migrations.Report // of the preview, once connected to it; nil if there is none
 }
 
 func (m *migrateTarget) add(cmd *cobra.Command) {
@@ -50,6 +54,7 @@ func (m *migrateTarget) connect(ctx context.Context, server *connection) (*pgx.C
 			return nil, err
 		}
 		url = credentials.URL
+		m.report = reportOf(ctx, c, m.preview)
 	case url == "":
 		return nil, usage("which database? give --preview, or put its URL into the environment variable %s", m.urlEnv)
 	}
@@ -109,45 +114,38 @@ func (m *migrateTarget) compare(ctx context.Context, conn *pgx.Conn) (*compared,
 			return nil, err
 		}
 	}
+	if m.report != nil && m.report.Recorded != nil {
+		comparison.Recorded = m.report.Recorded.Files
+	}
 	c.plan, c.refused = history.Compare(comparison)
+	if m.report != nil {
+		c.plan.Findings = append(c.plan.Findings, m.report.OtherFindings()...)
+	}
 	return c, nil
 }
 
-func newMigrateStatusCommand(s streams, conn *connection) *cobra.Command {
+func newMigrateStatusCommand(s *shell) *cobra.Command {
 	var m migrateTarget
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show where every migration of the working directory stands in a database", Args: cobra.NoArgs,
 		Example: "  mayfly migrate status --preview shop-pr-42 --base origin/main\n  mayfly migrate status --database-url-env DATABASE_URL --path db/migrations -o json",
 		Long: "Show where every migration stands: applied, pending, skipped (the tool will never run it), edited after it was applied, missing,\n" +
 			"out of order, duplicate or failed. Nothing is changed. The exit code is 1 if the tool would refuse to go on.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			db, err := m.connect(cmd.Context(), conn)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = db.Close(context.WithoutCancel(cmd.Context())) }()
-			c, err := m.compare(cmd.Context(), db)
-			if err != nil {
-				return err
-			}
-			if out == "json" {
-				err = printJSON(s.out, c.json())
-			} else {
-				err = c.print(s.out)
-			}
-			if err != nil {
-				return err
-			}
-			return c.refused
-		},
 	}
+	s.local(cmd, plainFormats, func(cmd *cobra.Command, _ []string) (*answer, error) {
+		db, err := m.connect(cmd.Context(), s.conn)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close(context.WithoutCancel(cmd.Context())) }()
+		c, err := m.compare(cmd.Context(), db)
+		if err != nil {
+			return nil, err
+		}
+		return &answer{value: c.json(), table: c.print, problem: c.refused}, nil
+	})
 	m.add(cmd)
 	cmd.Flags().StringVar(&m.urlEnv, "database-url-env", "DATABASE_URL", "environment variable with the database's URL")
-	addFormat(cmd, &out)
 	return cmd
 }
 
@@ -174,8 +172,10 @@ func (c *compared) json() migrateStatus {
 	return status
 }
 
-func (c *compared) print(w io.Writer) error {
-	fmt.Fprintf(w, "%s in %s (%s)\n\n", c.plan.Tool, c.settings.Path, c.detection.Reason)
+func (c *compared) print(w *screen) error {
+	if w.aligned {
+		fmt.Fprintf(w, "%s in %s (%s)\n\n", c.plan.Tool, c.settings.Path, c.detection.Reason)
+	}
 	rows := make([][]string, len(c.plan.Migrations))
 	for i, m := range c.plan.Migrations {
 		applied := "-"
@@ -188,62 +188,62 @@ func (c *compared) print(w io.Writer) error {
 		}
 		rows[i] = []string{m.Version, name, strings.ReplaceAll(string(m.Status), "_", " "), applied, m.Reason}
 	}
-	return table(w, []string{"VERSION", "NAME", "STATUS", "APPLIED", "WHY"}, rows)
+	err := w.rows([]string{"VERSION", "NAME", "STATUS", "APPLIED", "WHY"}, rows)
+	for _, f := range c.plan.Findings {
+		if w.aligned && (f.Kind == migrations.FindingSameVersion || f.Kind == migrations.FindingSameTable) {
+			fmt.Fprintf(w, "\n%s: %s\n", f.Kind, f.Message)
+		}
+	}
+	return err
 }
 
-func newMigrateUpCommand(s streams, conn *connection) *cobra.Command {
+func newMigrateUpCommand(s *shell) *cobra.Command {
 	var m migrateTarget
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "up", Short: "Apply the working directory's pending migrations to a preview", Args: cobra.NoArgs,
 		Example: "  mayfly migrate up --preview trial",
 		Long: "Apply the working directory's pending migrations to a preview, the way the service does it for pull requests, and print what\n" +
 			"happened. It works on previews only; production is for the project's own tool.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			if m.preview == "" {
-				return usage("which preview? give --preview")
-			}
-			db, err := m.connect(cmd.Context(), conn)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = db.Close(context.WithoutCancel(cmd.Context())) }()
-			c, err := m.compare(cmd.Context(), db)
-			if err != nil {
-				return err
-			}
-			if c.refused != nil {
-				return c.refused
-			}
-			return applyTo(cmd.Context(), s, db, c, m.preview, out)
-		},
 	}
+	s.local(cmd, plainFormats, func(cmd *cobra.Command, _ []string) (*answer, error) {
+		if m.preview == "" {
+			return nil, usage("which preview? give --preview")
+		}
+		db, err := m.connect(cmd.Context(), s.conn)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close(context.WithoutCancel(cmd.Context())) }()
+		c, err := m.compare(cmd.Context(), db)
+		if err != nil {
+			return nil, err
+		}
+		if c.refused != nil {
+			return nil, c.refused
+		}
+		return applyTo(cmd.Context(), s, db, c, m.preview)
+	})
 	m.add(cmd)
-	addFormat(cmd, &out)
 	return cmd
 }
 
-func applyTo(ctx context.Context, s streams, db *pgx.Conn, c *compared, preview string, out format) error {
+func applyTo(ctx context.Context, s *shell, db *pgx.Conn, c *compared, preview string) (*answer, error) {
 	report, err := migrations.Apply(ctx, db, c.plan, migrations.ApplyOptions{
 		DatabaseNames: []string{preview},
 		Progress: func(step migrations.Step) {
 			if step.Done && step.Error == "" {
-				fmt.Fprintf(s.err, "%d of %d: %s, %.0f ms\n", step.Index, step.Total, step.File, step.DurationMS)
+				s.note("%d of %d: %s, %.0f ms", step.Index, step.Total, step.File, step.DurationMS)
 			}
 		},
 	})
-	if out == "json" {
-		if printErr := printJSON(s.out, report); printErr != nil {
-			return printErr
+	if report == nil {
+		return nil, err
+	}
+	return &answer{value: report, problem: err, table: func(w *screen) error {
+		if err != nil {
+			return nil
 		}
+		_, err := fmt.Fprintf(w, "%d applied\n", len(report.Applied))
 		return err
-	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(s.out, "%d applied\n", len(report.Applied))
-	return err
+	}}, nil
 }

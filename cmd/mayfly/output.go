@@ -2,47 +2,15 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
+	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
 )
-
-// format is the value of -o.
-type format string
-
-// addFormat adds -o with table, json and further formats; check refuses others.
-func addFormat(cmd *cobra.Command, f *format, further ...string) {
-	names := append([]string{"table", "json"}, further...)
-	cmd.Flags().StringVarP((*string)(f), "output", "o", "table", strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1])
-}
-
-func (f format) check(further ...string) error {
-	if names := append([]string{"table", "json"}, further...); !slices.Contains(names, string(f)) {
-		return usage("-o %s: the formats are %s", string(f), strings.Join(names, ", "))
-	}
-	return nil
-}
-
-// addJSON adds -o to a command that prints JSON and nothing else, so that it is taken everywhere.
-func addJSON(cmd *cobra.Command, f *format) {
-	cmd.Flags().StringVarP((*string)(f), "output", "o", "json", "json")
-}
-
-func (f format) only(name string) error {
-	if string(f) != name {
-		return usage("-o %s: the format is %s", string(f), name)
-	}
-	return nil
-}
 
 // duration is a flag's value that is written as everywhere else in Mayfly: 90s, 10m, 7d.
 type duration time.Duration
@@ -71,22 +39,6 @@ func (d *duration) Set(text string) error {
 
 // Type implements pflag.Value.
 func (d *duration) Type() string { return "duration" }
-
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
-// table prints rows with aligned columns.
-func table(w io.Writer, header []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(t, strings.Join(header, "\t"))
-	for _, row := range rows {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
-	}
-	return t.Flush()
-}
 
 func previewRows(previews []client.Preview) [][]string {
 	rows := make([][]string, len(previews))
@@ -140,8 +92,11 @@ func rough(d time.Duration) string {
 }
 
 // printPreview shows one preview with its timeline.
-func printPreview(w io.Writer, p *client.Preview) error {
-	fmt.Fprintf(w, "%s   %s\n", p.Name, stateText(*p))
+func printPreview(w *screen, p *client.Preview) error {
+	fmt.Fprintf(w, "%s   %s\n", w.paint(bold, p.Name), w.paint(stateColour(p.State), stateText(*p)))
+	if p.Queue != nil {
+		fmt.Fprintf(w, "  waits for room %d of %d: %s\n", p.Queue.Position, p.Queue.Length, clean(p.Queue.Reason))
+	}
 	if p.PullRequest != nil {
 		fmt.Fprintf(w, "  pull request   %s#%d at %s (applied: %s)\n", p.PullRequest.Repository, p.PullRequest.Number,
 			short(p.PullRequest.HeadSHA), cmp.Or(short(p.PullRequest.AppliedSHA), "none yet"))
@@ -149,30 +104,50 @@ func printPreview(w io.Writer, p *client.Preview) error {
 	if p.Template != nil {
 		fmt.Fprintf(w, "  template       v%d\n", p.Template.Version)
 	}
-	fmt.Fprintf(w, "  created        %s ago\n", age(p.CreatedAt))
+	if p.Origin != nil {
+		fmt.Fprintf(w, "  made from      %s\n", cmp.Or(p.Origin.Preview, "snapshot "+p.Origin.SnapshotID))
+	}
+	if p.Size != "" {
+		fmt.Fprintf(w, "  size           %s\n", p.Size)
+	}
+	if len(p.Labels) > 0 {
+		fmt.Fprintf(w, "  labels         %s\n", cell(labelText(p.Labels)))
+	}
+	fmt.Fprintf(w, "  created        %s ago by %s\n", age(p.CreatedAt), cell(cmp.Or(p.CreatedBy, "mayfly")))
 	if p.ExpiresAt != nil {
 		fmt.Fprintf(w, "  expires        %s\n", until(p.ExpiresAt))
+	}
+	if p.ProtectedUntil != nil {
+		fmt.Fprintf(w, "  protected      for %s more\n", strings.TrimPrefix(until(p.ProtectedUntil), "in "))
 	}
 	if p.State == string(mayfly.PreviewReady) || p.State == string(mayfly.PreviewSuspended) {
 		fmt.Fprintf(w, "  connect        mayfly psql %s\n", p.Name)
 	}
 	if p.Failure != nil {
-		fmt.Fprintf(w, "  failure        %s\n", p.Failure.Message)
+		fmt.Fprintf(w, "  failure        %s\n", clean(p.Failure.Message))
 		if p.Failure.Hint != "" {
-			fmt.Fprintf(w, "  hint           %s\n", p.Failure.Hint)
+			fmt.Fprintf(w, "  hint           %s\n", clean(p.Failure.Hint))
 		}
 	}
 	if len(p.Steps) > 0 {
 		fmt.Fprintln(w, "  timeline")
 	}
 	for _, step := range p.Steps {
-		fmt.Fprintln(w, "    "+stepLine(step))
+		fmt.Fprintln(w, "    "+w.stepLine(step))
 	}
 	return nil
 }
 
+func labelText(labels map[string]string) string {
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		pairs = append(pairs, key+"="+labels[key])
+	}
+	return strings.Join(pairs, " ")
+}
+
 // stepLine is one line of a timeline.
-func stepLine(step client.Step) string {
+func (s *screen) stepLine(step client.Step) string {
 	mark := "ok  "
 	switch {
 	case step.Error != "":
@@ -180,12 +155,12 @@ func stepLine(step client.Step) string {
 	case step.FinishedAt == nil:
 		mark = "... "
 	}
-	line := fmt.Sprintf("%s %-18s %8.1f ms", mark, step.Name, step.DurationMS)
+	line := fmt.Sprintf("%s %-18s %8.1f ms", s.paint(stateColour(strings.TrimSpace(mark)), mark), step.Name, step.DurationMS)
 	if step.Detail != "" {
-		line += "  " + step.Detail
+		line += "  " + clean(step.Detail)
 	}
 	if step.Error != "" {
-		line += "  " + step.Error
+		line += "  " + clean(step.Error)
 	}
 	return line
 }

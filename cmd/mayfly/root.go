@@ -1,18 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	mayfly "github.com/mayflydb/mayfly"
-	"github.com/mayflydb/mayfly/client"
 )
 
 // The exit codes. docs/cli.md lists them.
@@ -41,13 +38,18 @@ func run(ctx context.Context, args []string, s streams, h hooks) int {
 	root := newRootCommand(s, h) //nolint:contextcheck // cobra hands the context on
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	var exit exitError
+	switch {
+	case err == nil:
 		return exitDone
+	case errors.As(err, &exit):
+		return int(exit)
 	}
+	screen := newScreen(s.err)
 	for _, one := range split(err) {
-		fmt.Fprintln(s.err, "mayfly: "+one.Error())
+		fmt.Fprintln(screen, screen.paint(red, "mayfly:")+" "+clean(one.Error()))
 		if hint := mayfly.ErrorHint(one); hint != "" {
-			fmt.Fprintln(s.err, "hint: "+hint) // not indented: some hints are lines to paste
+			fmt.Fprintln(screen, screen.paint(bold, "hint:")+" "+clean(hint)) // not indented: some hints are lines to paste
 		}
 	}
 	return exitCode(err)
@@ -79,88 +81,37 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// connection is how client commands reach the server.
-type connection struct {
-	server    string
-	tokenFile string
-}
-
-const defaultServer = "http://127.0.0.1:8080"
-
-// client makes the client. A flag goes before the environment, and of that the token itself before a file with it. Environment
-// variables are no defaults of flags: --help would show what is in them.
-func (c *connection) client() (*client.Client, error) {
-	token, file := os.Getenv("MAYFLY_TOKEN"), c.tokenFile
-	if file == "" && token == "" {
-		file = os.Getenv("MAYFLY_TOKEN_FILE")
-	}
-	if file != "" {
-		raw, err := os.ReadFile(file) //nolint:gosec // the user names the file
-		if err != nil {
-			return nil, mayfly.Errorf(mayfly.CodeInvalid, "read the token: %w", err)
-		}
-		token = strings.TrimSpace(string(raw))
-	}
-	if token == "" {
-		return nil, mayfly.Errorf(mayfly.CodeUnauthenticated, "there is no token").
-			WithHint("set MAYFLY_TOKEN, or give --token-file; make a token on the server with: mayfly token create")
-	}
-	return client.New(cmp.Or(c.server, os.Getenv("MAYFLY_URL"), defaultServer), token, nil)
-}
-
-// project returns the project to work on: the flag's, MAYFLY_PROJECT, or the only one there is.
-func project(ctx context.Context, c *client.Client, flag string) (string, error) {
-	if name := cmp.Or(flag, os.Getenv("MAYFLY_PROJECT")); name != "" {
-		return name, nil
-	}
-	all, err := c.Projects(ctx)
-	if code := mayfly.ErrorCode(err); err != nil && code != mayfly.CodeForbidden && code != mayfly.CodeNotFound {
-		return "", err
-	}
-	if len(all) == 1 {
-		return all[0].Name, nil
-	}
-	missing := mayfly.Errorf(mayfly.CodeInvalid, "which project?")
-	if len(all) == 0 {
-		return "", usageError{missing.WithHint("give --project, or set MAYFLY_PROJECT")}
-	}
-	names := make([]string, len(all))
-	for i, p := range all {
-		names[i] = p.Name
-	}
-	return "", usageError{missing.WithHint("give --project, or set MAYFLY_PROJECT, to one of: %s", strings.Join(names, ", "))}
-}
-
-func addProject(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVarP(name, "project", "p", "", "project (MAYFLY_PROJECT); may be left out if the server has one only")
-}
-
 func newRootCommand(s streams, h hooks) *cobra.Command {
-	conn := &connection{}
+	sh := &shell{streams: s, conn: &connection{}, hooks: h}
 	root := &cobra.Command{
 		Use:   "mayfly",
 		Short: "Preview databases: a sanitized, migrated Postgres for every pull request",
 		Long: "Mayfly gives every pull request its own Postgres, cloned copy-on-write from a sanitized production snapshot,\n" +
 			"with the pull request's migrations applied, and removes it on merge. Developers get the same on request.",
+		Example:       "  mayfly login https://mayfly.example.com\n  mayfly create --project shop --wait\n  mayfly psql shop-pr-42",
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage("%w (see %s --help)", err, cmd.CommandPath()) })
-	root.PersistentFlags().StringVar(&conn.server, "server", "", "the server's address (MAYFLY_URL; "+defaultServer+" if neither is given)")
-	root.PersistentFlags().StringVar(&conn.tokenFile, "token-file", "", "file with the access token (MAYFLY_TOKEN_FILE; or the token itself in MAYFLY_TOKEN)")
-	root.AddGroup(&cobra.Group{ID: "previews", Title: "Previews:"}, &cobra.Group{ID: "server", Title: "Server:"})
+	sh.addGlobalFlags(root)
+	root.AddGroup(&cobra.Group{ID: "previews", Title: "Previews:"}, &cobra.Group{ID: "connect", Title: "Connect:"},
+		&cobra.Group{ID: "projects", Title: "Projects:"}, &cobra.Group{ID: "access", Title: "Servers and access:"}, &cobra.Group{ID: "server", Title: "On the server:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = group
 			root.AddCommand(cmd)
 		}
 	}
-	add("previews", newCreateCommand(s, conn), newListCommand(s, conn), newGetCommand(s, conn), newURLCommand(s, conn), newPsqlCommand(s, conn),
-		newResetCommand(s, conn), newExtendCommand(s, conn), newSuspendCommand(s, conn), newWakeCommand(s, conn), newRemoveCommand(s, conn), newReportCommand(s, conn),
-		newMigrateCommand(s, conn))
-	add("server", newServeCommand(s, h), newDoctorCommand(s), newTemplateCommand(s, conn), newSanitizeCommand(s), newTokenCommand(s, conn), newVersionCommand(s))
+	add("previews", newCreateCommand(sh), newBranchCommand(sh), newListCommand(sh), newGetCommand(sh), newResetCommand(sh), newExtendCommand(sh), newSuspendCommand(sh),
+		newWakeCommand(sh), newProtectCommand(sh), newSnapshotCommand(sh), newRemoveCommand(sh), newReportCommand(sh), newDiffCommand(sh), newLogsCommand(sh))
+	add("connect", newURLCommand(sh), newCredentialsCommand(sh), newRotateCommand(sh), newEnvCommand(sh), newPsqlCommand(sh), newRunCommand(sh), newProxyCommand(sh))
+	add("projects", newTemplateCommand(sh), newSanitizeCommand(sh), newMigrateCommand(sh))
+	add("access", newLoginCommand(sh), newLogoutCommand(sh), newWhoamiCommand(sh), newContextCommand(sh), newTokenCommand(sh), newAuditCommand(sh))
+	add("server", newServeCommand(sh.streams, h), newDoctorCommand(sh), newBackupCommand(sh), newRestoreCommand(sh), newVersionCommand(sh))
+	root.SetHelpCommandGroupID("server")
+	root.SetCompletionCommandGroupID("server")
 	group(root)
 	wrapArgs(root)
 	return root
@@ -202,21 +153,20 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 }
 
-func newVersionCommand(s streams) *cobra.Command {
-	out := format("table")
-	cmd := &cobra.Command{
-		Use: "version", Short: "Print the version", Example: "  mayfly version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			if out == "json" {
-				return printJSON(s.out, map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
-			}
-			_, err := fmt.Fprintln(s.out, "mayfly "+version)
-			return err
-		},
-	}
-	addFormat(cmd, &out)
-	return cmd
+// addGlobalFlags adds the flags of all commands.
+func (s *shell) addGlobalFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.conn.server, "server", "", "the server's address (MAYFLY_SERVER); the current context's, or "+defaultServer)
+	flags.StringVar(&s.conn.context, "context", "", "the context to use (MAYFLY_CONTEXT); the current one if left out")
+	flags.StringVar(&s.conn.tokenFile, "token-file", "", "file with the access token (MAYFLY_TOKEN_FILE; or the token itself in MAYFLY_TOKEN)")
+	flags.BoolVarP(&s.quiet, "quiet", "q", false, "no progress and no notes, and of what is made, changed or listed the names alone")
+	_ = root.RegisterFlagCompletionFunc("context", s.completeContext)
+}
+
+func newVersionCommand(s *shell) *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Example: "  mayfly version", Args: cobra.NoArgs}
+	return s.local(cmd, plainFormats, func(*cobra.Command, []string) (*answer, error) {
+		value := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+		return said(value, version, "mayfly %s", version), nil
+	})
 }

@@ -8,8 +8,11 @@ import (
 	"github.com/mayflydb/mayfly/sanitize"
 )
 
-func newSanitizeCommand(s streams) *cobra.Command {
-	cmd := &cobra.Command{Use: "sanitize", Short: "Propose, check and explain masking rules"}
+func newSanitizeCommand(s *shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "sanitize", Short: "Propose, check and explain masking rules",
+		Example: "  mayfly sanitize scan --project shop -o sanitize.yaml\n  mayfly sanitize check sanitize.yaml --project shop\n  mayfly sanitize explain public.customers.email --project shop",
+	}
 	cmd.AddCommand(newSanitizeScanCommand(s), newSanitizeCheckCommand(s), newSanitizeDiffCommand(s), newSanitizeExplainCommand(s), newTransformersCommand(s))
 	return group(cmd)
 }
@@ -28,29 +31,22 @@ func properties(t sanitize.Transformer) string {
 	return strings.Join(words, ",")
 }
 
-func newTransformersCommand(s streams) *cobra.Command {
-	out := format("table")
-	cmd := &cobra.Command{
-		Use: "transformers", Short: "List the transformers", Args: cobra.NoArgs, Example: "  mayfly sanitize transformers",
-		RunE: func(*cobra.Command, []string) error {
-			if err := out.check(); err != nil {
-				return err
+func newTransformersCommand(s *shell) *cobra.Command {
+	cmd := &cobra.Command{Use: "transformers", Short: "List the transformers", Args: cobra.NoArgs, Example: "  mayfly sanitize transformers"}
+	return s.local(cmd, plainFormats, func(*cobra.Command, []string) (*answer, error) {
+		all := sanitize.Transformers()
+		var rows [][]string
+		var names []string
+		for _, t := range all {
+			var params []string
+			for _, p := range t.Params {
+				params = append(params, p.Name)
 			}
-			all := sanitize.Transformers()
-			if out == "json" {
-				return printJSON(s.out, all)
-			}
-			var rows [][]string
-			for _, t := range all {
-				var params []string
-				for _, p := range t.Params {
-					params = append(params, p.Name)
-				}
-				rows = append(rows, []string{t.Name, properties(t), strings.Join(t.Types, ","), strings.Join(params, ","), t.Summary})
-			}
-			return table(s.out, []string{"NAME", "PROPERTIES", "TYPES", "PARAMETERS", "WHAT IT DOES"}, rows)
-		},
-	}
-	addFormat(cmd, &out)
-	return cmd
+			rows = append(rows, []string{t.Name, properties(t), strings.Join(t.Types, ","), strings.Join(params, ","), t.Summary})
+			names = append(names, t.Name)
+		}
+		return &answer{value: all, names: names, table: func(w *screen) error {
+			return w.rows([]string{"NAME", "PROPERTIES", "TYPES", "PARAMETERS", "WHAT IT DOES"}, rows)
+		}}, nil
+	})
 }

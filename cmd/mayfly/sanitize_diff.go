@@ -24,7 +24,6 @@ type rowDiff struct {
 	columns   []string
 	rows      int
 	afterOnly bool
-	out       format
 }
 
 // changedValue is a value before and after.
@@ -36,15 +35,15 @@ type changedValue struct {
 	After  *string `json:"after"`
 }
 
-func newSanitizeDiffCommand(s streams) *cobra.Command {
+func newSanitizeDiffCommand(s *shell) *cobra.Command {
 	var d rowDiff
 	cmd := &cobra.Command{
 		Use: "diff", Short: "Show sampled rows before and after masking", Args: cobra.NoArgs,
 		Long: "Read a few rows of a running source, mask them, and show what they were and what they become, column by column. It prints values\n" +
 			"of production, to somebody who can read the source anyway. --after-only prints none of them, nor results that can have parts of them.",
 		Example: "  mayfly sanitize diff --project shop --table public.customers --rows 5\n  mayfly sanitize diff --dsn-env SOURCE_URL --rules sanitize.yaml --column email --after-only",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context(), s) },
 	}
+	s.local(cmd, plainFormats, func(cmd *cobra.Command, _ []string) (*answer, error) { return d.run(cmd.Context(), s) })
 	d.from.add(cmd, false)
 	d.from.addKey(cmd, "the project's is used, or one that is thrown away")
 	cmd.Flags().StringVar(&d.rules, "rules", "", "rules file; without it the project's, or sanitize.yaml")
@@ -52,49 +51,45 @@ func newSanitizeDiffCommand(s streams) *cobra.Command {
 	cmd.Flags().StringSliceVar(&d.columns, "column", nil, "columns to show; all that are masked if it is left out")
 	cmd.Flags().IntVar(&d.rows, "rows", 3, "rows of each table")
 	cmd.Flags().BoolVar(&d.afterOnly, "after-only", false, "print no value of the source")
-	addFormat(cmd, &d.out)
 	return cmd
 }
 
 // diffSample is how many rows are read where a transformer needs to know what values there are.
 const diffSample = 1000
 
-func (d *rowDiff) run(ctx context.Context, s streams) error {
-	if err := d.out.check(); err != nil {
-		return err
-	}
+func (d *rowDiff) run(ctx context.Context, s *shell) (*answer, error) {
 	if err := d.from.check(liveSources); err != nil {
-		return err
+		return nil, err
 	}
 	if d.rows < 1 || d.rows > diffSample {
-		return usage("--rows must be 1 to %d", diffSample)
+		return nil, usage("--rows must be 1 to %d", diffSample)
 	}
 	rules, err := d.from.rules(d.rules)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, thrownAway, err := d.from.key(true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tables, rows, err := d.from.sample(ctx, s, diffSample, d.tables)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.known(tables); err != nil {
-		return err
+		return nil, err
 	}
 	if err := addDistributions(rules, tables, rows); err != nil {
-		return err
+		return nil, err
 	}
 	plan, err := rules.Plan(tables, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if thrownAway {
-		fmt.Fprintln(s.err, "masked with a key that is thrown away: a build gives other results of the same form")
+		s.note("masked with a key that is thrown away: a build gives other results of the same form")
 	}
-	var changed []changedValue
+	changed := []changedValue{}
 	shown := map[string]int{}
 	for _, row := range rows {
 		name := row.schema + "." + row.table
@@ -103,11 +98,11 @@ func (d *rowDiff) run(ctx context.Context, s streams) error {
 		}
 		values, err := d.compare(plan, row, shown[name])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		changed = append(changed, values...)
 	}
-	return d.print(s, changed)
+	return &answer{value: changed, table: func(w *screen) error { return d.print(w, changed) }}, nil
 }
 
 // known refuses tables that are not there.
@@ -188,13 +183,7 @@ func (d *rowDiff) compare(plan *sanitize.Plan, row sampledRow, number int) ([]ch
 	return out, nil
 }
 
-func (d *rowDiff) print(s streams, changed []changedValue) error {
-	if d.out == "json" {
-		if changed == nil {
-			changed = []changedValue{}
-		}
-		return printJSON(s.out, changed)
-	}
+func (d *rowDiff) print(w *screen, changed []changedValue) error {
 	header := []string{"TABLE", "ROW", "COLUMN", "BEFORE", "AFTER"}
 	if d.afterOnly {
 		header = []string{"TABLE", "ROW", "COLUMN", "AFTER"}
@@ -207,7 +196,7 @@ func (d *rowDiff) print(s streams, changed []changedValue) error {
 		}
 		rows = append(rows, row)
 	}
-	return table(s.out, header, rows)
+	return w.rows(header, rows)
 }
 
 // shownValue writes a value in one line of a table.

@@ -9,45 +9,39 @@ import (
 	"github.com/mayflydb/mayfly/sanitize"
 )
 
-func newSanitizeExplainCommand(s streams) *cobra.Command {
+func newSanitizeExplainCommand(s *shell) *cobra.Command {
 	var from sourceFlags
 	var path string
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "explain SCHEMA.TABLE.COLUMN", Short: "Say which rule decides about a column, and what it guarantees", Args: cobra.ExactArgs(1),
 		Long: "Say which rule decides about a column and where it stands, why the others do not, what holds of the results, and what the scan\n" +
 			"of a finished template can prove about them.",
 		Example: "  mayfly sanitize explain public.customers.email --project shop\n  mayfly sanitize explain public.customers.email --rules sanitize.yaml --columns columns.json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			if err := from.check(liveSources + " and --columns"); err != nil {
-				return err
-			}
-			rules, err := from.rules(path)
-			if err != nil {
-				return err
-			}
-			tables, err := from.tables(cmd.Context())
-			if err != nil {
-				return err
-			}
-			rules.AssumeDistributions(tables)
-			e, err := rules.Explain(tables, args[0])
-			if err != nil {
-				return err
-			}
-			if out == "json" {
-				return printJSON(s.out, e)
-			}
-			printExplanation(s.out, e)
-			return nil
-		},
 	}
+	s.local(cmd, plainFormats, func(cmd *cobra.Command, args []string) (*answer, error) {
+		if err := from.check(liveSources + " and --columns"); err != nil {
+			return nil, err
+		}
+		rules, err := from.rules(path)
+		if err != nil {
+			return nil, err
+		}
+		tables, err := from.tables(cmd.Context())
+		if err != nil {
+			return nil, err
+		}
+		rules.AssumeDistributions(tables)
+		e, err := rules.Explain(tables, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return &answer{value: e, table: func(w *screen) error {
+			printExplanation(w, e)
+			return nil
+		}}, nil
+	})
 	from.add(cmd, true)
 	cmd.Flags().StringVar(&path, "rules", "", "rules file; without it the project's, or sanitize.yaml")
-	addFormat(cmd, &out)
 	return cmd
 }
 

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,7 +26,7 @@ type scan struct {
 	force   bool
 }
 
-func newSanitizeScanCommand(s streams) *cobra.Command {
+func newSanitizeScanCommand(s *shell) *cobra.Command {
 	var c scan
 	cmd := &cobra.Command{
 		Use: "scan", Short: "Propose masking rules for a source", Args: cobra.NoArgs,
@@ -51,7 +49,7 @@ func newSanitizeScanCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-func (c *scan) run(ctx context.Context, s streams) error {
+func (c *scan) run(ctx context.Context, s *shell) error {
 	if err := c.from.check(liveSources); err != nil {
 		return err
 	}
@@ -116,7 +114,7 @@ func (c *scan) checkOutput() error {
 	return nil
 }
 
-func (c *scan) writeColumns(ctx context.Context, s streams) error {
+func (c *scan) writeColumns(ctx context.Context, s *shell) error {
 	tables, err := c.from.survey(ctx, templates.SurveyOptions{})
 	if err != nil {
 		return err
@@ -140,7 +138,7 @@ func (c *scan) write(w io.Writer, text []byte) error {
 	return nil
 }
 
-func (c *scan) print(s streams, rules []byte, suggestions []sanitize.Suggestion) error {
+func (c *scan) print(s *shell, rules []byte, suggestions []sanitize.Suggestion) error {
 	if c.out == "json" {
 		if suggestions == nil {
 			suggestions = []sanitize.Suggestion{}
@@ -151,6 +149,6 @@ func (c *scan) print(s streams, rules []byte, suggestions []sanitize.Suggestion)
 		return err
 	}
 	unsure := strings.Count(string(rules), "# please check")
-	fmt.Fprintln(s.err, strconv.Itoa(len(suggestions))+" columns classified; "+strconv.Itoa(unsure)+" lines are marked \"please check\"")
+	s.note("%d columns classified; %d lines are marked \"please check\"", len(suggestions), unsure)
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -166,14 +165,14 @@ type sampledRow struct {
 }
 
 // sample reads the catalog and rows; progress goes to standard error.
-func (f *sourceFlags) sample(ctx context.Context, s streams, rows int, names []string) (tables []sanitize.Table, sampled []sampledRow, err error) {
+func (f *sourceFlags) sample(ctx context.Context, s *shell, rows int, names []string) (tables []sanitize.Table, sampled []sampledRow, err error) {
 	tables, err = f.survey(ctx, templates.SurveyOptions{
 		Rows: rows, Tables: names,
 		Row: func(schema, table string, row []byte) error {
 			sampled = append(sampled, sampledRow{schema, table, append([]byte(nil), row...)})
 			return nil
 		},
-		Progress: func(done, total int, table string) { fmt.Fprintf(s.err, "%d of %d: %s\n", done+1, total, table) },
+		Progress: func(done, total int, table string) { s.note("%d of %d: %s", done+1, total, table) },
 	})
 	return tables, sampled, err
 }

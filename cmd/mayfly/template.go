@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -13,96 +14,78 @@ import (
 	"github.com/mayflydb/mayfly/client"
 )
 
-func newTemplateCommand(s streams, conn *connection) *cobra.Command {
-	cmd := &cobra.Command{Use: "template", Aliases: []string{"templates"}, Short: "Build, list, roll back and remove templates"}
-	cmd.AddCommand(newTemplateBuildCommand(s, conn), newTemplateListCommand(s, conn), newTemplateShowCommand(s, conn), newTemplateVerifyCommand(s, conn),
-		newTemplateCancelCommand(s, conn), newTemplateRollbackCommand(s, conn), newTemplateRemoveCommand(s, conn))
+func newTemplateCommand(s *shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "template", Aliases: []string{"templates"}, Short: "Build, list, roll back and remove templates",
+		Example: "  mayfly template build --project shop --wait\n  mayfly template ls --project shop\n  mayfly template rollback --project shop --reason 'orders are missing'",
+	}
+	cmd.AddCommand(newTemplateBuildCommand(s), newTemplateListCommand(s), newTemplateShowCommand(s), newTemplateVerifyCommand(s),
+		newTemplateCancelCommand(s), newTemplateRollbackCommand(s), newTemplateRemoveCommand(s))
 	return group(cmd)
 }
 
-func newTemplateBuildCommand(s streams, conn *connection) *cobra.Command {
+func newTemplateBuildCommand(s *shell) *cobra.Command {
 	var name string
 	var w waiting
 	var verbose bool
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "build", Short: "Build a new template from the project's source", Example: "  mayfly template build --project shop --wait", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, err := conn.client()
-			if err != nil {
-				return err
-			}
-			name, err := project(cmd.Context(), c, name)
-			if err != nil {
-				return err
-			}
-			t, err := c.BuildTemplate(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if w.wait {
-				if t, err = followBuild(cmd.Context(), c, t.ID, time.Duration(w.timeout), newBuildProgress(s.err, verbose)); err != nil {
-					return err
-				}
-			}
-			if out == "json" {
-				return printJSON(s.out, t)
-			}
-			return printTemplates(s.out, []client.Template{*t})
-		},
 	}
-	addProject(cmd, &name)
-	addFormat(cmd, &out)
+	s.remote(cmd, urlFormats, func(ctx context.Context, c *client.Client, _ []string) (*answer, error) {
+		name, err := s.project(ctx, c, name)
+		if err != nil {
+			return nil, err
+		}
+		t, err := c.BuildTemplate(ctx, name)
+		if err != nil {
+			return nil, interrupted(err, "asking for a template", "mayfly template ls --project "+name)
+		}
+		if w.wait {
+			if t, err = followBuild(ctx, c, t.ID, time.Duration(w.timeout), newBuildProgress(s.progress(), verbose)); err != nil {
+				return nil, err
+			}
+		}
+		return s.templatesAnswer(t, *t), nil
+	})
+	s.addProject(cmd, &name)
 	w.add(cmd, 24*time.Hour)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "with --wait: a line for every table, too")
 	return cmd
 }
 
-func newTemplateListCommand(s streams, conn *connection) *cobra.Command {
+func newTemplateListCommand(s *shell) *cobra.Command {
 	var name string
-	out := format("table")
-	cmd := &cobra.Command{
-		Use: "ls", Aliases: []string{"list"}, Short: "List a project's templates", Example: "  mayfly template ls --project shop", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, err := conn.client()
-			if err != nil {
-				return err
-			}
-			name, err := project(cmd.Context(), c, name)
-			if err != nil {
-				return err
-			}
-			all, err := c.Templates(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if out == "json" {
-				return printJSON(s.out, all)
-			}
-			if len(all) == 0 {
-				fmt.Fprintln(s.err, "there are no templates yet; build one with: mayfly template build --wait")
-			}
-			warnTooOld(s.err, all)
-			return printTemplates(s.out, all)
-		},
-	}
-	addProject(cmd, &name)
-	addFormat(cmd, &out)
+	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List a project's templates", Example: "  mayfly template ls --project shop", Args: cobra.NoArgs}
+	s.remote(cmd, urlFormats, func(ctx context.Context, c *client.Client, _ []string) (*answer, error) {
+		name, err := s.project(ctx, c, name)
+		if err != nil {
+			return nil, err
+		}
+		all, err := c.Templates(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
+			all = []client.Template{}
+			s.note("there are no templates yet; build one with: mayfly template build --wait")
+		}
+		warnTooOld(s.progress(), all)
+		return s.templatesAnswer(all, all...), nil
+	})
+	s.addProject(cmd, &name)
 	return cmd
 }
 
-func printTemplates(w io.Writer, all []client.Template) error {
-	rows := make([][]string, len(all))
+// templatesAnswer shows templates as a table; -o url prints their addresses in the API.
+func (s *shell) templatesAnswer(value any, all ...client.Template) *answer {
+	ids, rows := []string{}, make([][]string, len(all))
 	for i, t := range all {
+		ids = append(ids, t.ID)
 		rows[i] = []string{"v" + strconv.Itoa(t.Version), templateStateText(t), t.Source, bytesText(t.SizeBytes), strconv.FormatInt(t.RowCount, 10), age(t.CreatedAt), t.ID}
 	}
-	return table(w, []string{"VERSION", "STATE", "SOURCE", "SIZE", "ROWS", "AGE", "ID"}, rows)
+	return &answer{value: value, names: ids, urls: s.apiURLs("/templates/", ids...), table: func(w *screen) error {
+		return w.rows([]string{"VERSION", "STATE", "SOURCE", "SIZE", "ROWS", "AGE", "ID"}, rows)
+	}}
 }
 
 // templateStateText is a template's state with what else matters about it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,34 +14,26 @@ import (
 	"github.com/mayflydb/mayfly/client"
 )
 
-func newTemplateCancelCommand(s streams, conn *connection) *cobra.Command {
+func newTemplateCancelCommand(s *shell) *cobra.Command {
 	var reason string
 	var w waiting
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "cancel ID", Short: "Stop a template's build and remove what it made", Example: "  mayfly template cancel t4k2… --wait --reason 'wrong rules'", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, err := conn.client()
-			if err != nil {
-				return err
-			}
-			t, err := c.CancelBuild(cmd.Context(), args[0], reason)
-			if err != nil {
-				return err
-			}
-			if w.wait {
-				if t, err = followCancel(cmd.Context(), c, t, time.Duration(w.timeout)); err != nil {
-					return err
-				}
-			}
-			return printTemplate(s, out, t)
-		},
+		ValidArgsFunction: s.completeTemplate,
 	}
+	s.remote(cmd, urlFormats, func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
+		t, err := c.CancelBuild(ctx, args[0], reason)
+		if err != nil {
+			return nil, interrupted(err, "cancelling the build of "+args[0], "mayfly template show "+args[0])
+		}
+		if w.wait {
+			if t, err = followCancel(ctx, c, t, time.Duration(w.timeout)); err != nil {
+				return nil, err
+			}
+		}
+		return s.templatesAnswer(t, *t), nil
+	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	addFormat(cmd, &out)
 	w.add(cmd, defaultTimeout)
 	return cmd
 }
@@ -63,97 +56,71 @@ func followCancel(ctx context.Context, c *client.Client, was *client.Template, t
 	return last, err
 }
 
-func newTemplateRollbackCommand(s streams, conn *connection) *cobra.Command {
+func newTemplateRollbackCommand(s *shell) *cobra.Command {
 	var name, to, reason string
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Go back to the template before, or to an older one",
 		Long: "Go back to the template before, or to the one of --to. New previews use it at once; existing ones keep theirs until they are reset.\n" +
 			"What was rolled back is marked with --reason, and deleted when no preview uses it any more. A later build is used as always.",
 		Example: "  mayfly template rollback --project shop --reason 'orders are missing'\n  mayfly template rollback --project shop --to v3", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			version, err := parseVersion(to)
-			if err != nil {
-				return err
-			}
-			c, err := conn.client()
-			if err != nil {
-				return err
-			}
-			name, err := project(cmd.Context(), c, name)
-			if err != nil {
-				return err
-			}
-			done, err := c.RollBackTemplates(cmd.Context(), name, client.RollBack{ToVersion: version, Reason: reason})
-			if err != nil {
-				return err
-			}
-			if out == "json" {
-				return printJSON(s.out, done)
-			}
-			return printTemplates(s.out, append([]client.Template{done.Current}, done.Replaced...))
-		},
 	}
-	addProject(cmd, &name)
+	s.remote(cmd, urlFormats, func(ctx context.Context, c *client.Client, _ []string) (*answer, error) {
+		version, err := parseVersion("--to", to)
+		if err != nil {
+			return nil, err
+		}
+		name, err := s.project(ctx, c, name)
+		if err != nil {
+			return nil, err
+		}
+		done, err := c.RollBackTemplates(ctx, name, client.RollBack{ToVersion: version, Reason: reason})
+		if err != nil {
+			return nil, interrupted(err, "rolling back", "mayfly template ls --project "+name)
+		}
+		return s.templatesAnswer(done, append([]client.Template{done.Current}, done.Replaced...)...), nil
+	})
+	s.addProject(cmd, &name)
 	cmd.Flags().StringVar(&to, "to", "", "version to go back to, such as v3; the one before the current if left out")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	addFormat(cmd, &out)
 	return cmd
 }
 
 // parseVersion reads "v3" or "3"; "" is 0.
-func parseVersion(text string) (int, error) {
+func parseVersion(flag, text string) (int, error) {
 	if text == "" {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(strings.TrimPrefix(text, "v"))
 	if err != nil || n < 1 {
-		return 0, usage("--to %s: a version looks like v3", text)
+		return 0, usage("%s %s: a version looks like v3", flag, text)
 	}
 	return n, nil
 }
 
-func newTemplateRemoveCommand(s streams, conn *connection) *cobra.Command {
+func newTemplateRemoveCommand(s *shell) *cobra.Command {
 	var force bool
-	out := format("table")
 	cmd := &cobra.Command{
 		Use: "rm ID…", Aliases: []string{"remove", "delete"}, Short: "Delete templates that no preview uses", Example: "  mayfly template rm t4k2…", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, err := conn.client()
+		ValidArgsFunction: s.completeTemplate,
+	}
+	s.remote(cmd, plainFormats, func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
+		removed, ids := []client.Template{}, []string{}
+		var failures []error
+		for _, id := range args {
+			t, err := c.RemoveTemplate(ctx, id, force)
 			if err != nil {
-				return err
+				failures = append(failures, interrupted(err, "removing "+id, "mayfly template show "+id))
+				continue
 			}
-			removed := []client.Template{}
-			for _, id := range args {
-				t, err := c.RemoveTemplate(cmd.Context(), id, force)
-				if err != nil {
-					return err
-				}
-				removed = append(removed, *t)
-				if out != "json" {
-					fmt.Fprintf(s.out, "%s v%d removed\n", t.Project, t.Version)
-				}
-			}
-			if out == "json" {
-				return printJSON(s.out, removed)
+			removed, ids = append(removed, *t), append(ids, t.ID)
+		}
+		return &answer{value: removed, names: ids, problem: errors.Join(failures...), table: func(w *screen) error {
+			for _, t := range removed {
+				fmt.Fprintf(w, "%s v%d removed\n", t.Project, t.Version)
 			}
 			return nil
-		},
-	}
+		}}, nil
+	})
 	cmd.Flags().BoolVar(&force, "force", false, "also the one that new previews use")
-	addFormat(cmd, &out)
 	return cmd
-}
-
-func printTemplate(s streams, out format, t *client.Template) error {
-	if out == "json" {
-		return printJSON(s.out, t)
-	}
-	return printTemplates(s.out, []client.Template{*t})
 }

@@ -3,12 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/mattn/go-isatty"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
@@ -38,26 +34,20 @@ func followBuild(ctx context.Context, c *client.Client, id string, timeout time.
 	return last, nil
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
-}
-
 type buildProgress struct {
-	w        io.Writer
-	terminal bool
-	verbose  bool // a line for every table
-	began    time.Time
-	steps    int             // finished steps shown
-	tables   map[string]bool // finished tables shown
-	unnamed  int             // finished tables that came too fast to be named
-	plainAt  time.Time       // of the last plain progress line
-	drawn    bool            // a bar is on the current line
+	w       *screen
+	verbose bool // a line for every table
+	began   time.Time
+	steps   int             // finished steps shown
+	tables  map[string]bool // finished tables shown
+	unnamed int             // finished tables that came too fast to be named
+	plainAt time.Time       // of the last plain progress line
+	drawn   bool            // a bar is on the current line
 }
 
-func newBuildProgress(w io.Writer, verbose bool) *buildProgress {
+func newBuildProgress(w *screen, verbose bool) *buildProgress {
 	now := time.Now()
-	return &buildProgress{w: w, terminal: isTerminal(w), verbose: verbose, began: now, plainAt: now, tables: map[string]bool{}}
+	return &buildProgress{w: w, verbose: verbose, began: now, plainAt: now, tables: map[string]bool{}}
 }
 
 // plainInterval is how often progress is told where a line cannot be redrawn.
@@ -73,7 +63,7 @@ func (b *buildProgress) show(t *client.Template) {
 		}
 		b.steps++
 		b.end()
-		fmt.Fprintln(b.w, stepLine(step))
+		fmt.Fprintln(b.w, b.w.stepLine(step))
 	}
 	p := t.Progress
 	if p == nil || p.TotalBytes == 0 || p.Bytes >= p.TotalBytes {
@@ -81,7 +71,7 @@ func (b *buildProgress) show(t *client.Template) {
 	}
 	line := loadLine(p)
 	switch {
-	case b.terminal:
+	case b.w.terminal:
 		const width = 30
 		full := int(width * p.Bytes / p.TotalBytes)
 		fmt.Fprintf(b.w, "\r\x1b[K%-8s [%s%s] %s", p.Phase, strings.Repeat("#", full), strings.Repeat(".", width-full), line)

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"slices"
+	"context"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,49 +11,33 @@ import (
 	"github.com/mayflydb/mayfly/templates"
 )
 
-func newTemplateShowCommand(s streams, conn *connection) *cobra.Command {
-	var out string
-	formats := []string{"text", "json", "html"}
+func newTemplateShowCommand(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Print a template's report: what it was built from, what was found and what was verified",
 		Long: "Print a template's report: what it was built from, what was found, the worst first, and what was verified.\n" +
 			"On a terminal as text, elsewhere as JSON with the timeline of the build. -o html writes one page that needs nothing else.",
 		Example: "  mayfly template show t4k2…\n  mayfly template show t4k2… -o json | jq .report.findings\n  mayfly template show t4k2… -o html > report.html",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case out == "" && isTerminal(s.out):
-				out = "text"
-			case out == "":
-				out = "json"
-			case !slices.Contains(formats, out):
-				return usage("-o %s: the formats are text, json, html", out)
-			}
-			c, err := conn.client()
-			if err != nil {
-				return err
-			}
-			t, err := c.Template(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			full := domainTemplate(t)
-			if out != "json" {
-				if full.Attestation, err = fetchAttestation(cmd.Context(), c, t.ID); err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: s.completeTemplate,
+	}
+	return s.remote(cmd, "table json yaml html url", func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
+		t, err := c.Template(ctx, args[0])
+		if err != nil {
+			return nil, err
+		}
+		full := func(write func(io.Writer, *mayfly.Template) error) func(*screen) error {
+			return func(w *screen) error {
+				all := domainTemplate(t)
+				if all.Attestation, err = fetchAttestation(ctx, c, t.ID); err != nil && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
 					return err
 				}
+				return write(w, all)
 			}
-			switch out {
-			case "text":
-				return templates.WriteText(s.out, full)
-			case "html":
-				return templates.WriteHTML(s.out, full)
-			}
-			return printJSON(s.out, t)
-		},
-	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "text, json or html; text on a terminal and json elsewhere if left out")
-	return cmd
+		}
+		return &answer{
+			value: t, piped: "json", names: []string{t.ID}, urls: s.apiURLs("/templates/", t.ID), table: full(templates.WriteText),
+			other: map[string]func(*screen) error{"html": full(templates.WriteHTML)},
+		}, nil
+	})
 }
 
 // domainTemplate is what reports are written from.

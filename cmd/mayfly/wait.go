@@ -33,7 +33,7 @@ func (w *waiting) addSHA(cmd *cobra.Command) {
 const defaultTimeout = 10 * time.Minute
 
 // ready waits until a preview that was not just changed is ready: for the commit if there is one, else for what is wanted now.
-func (w *waiting) ready(ctx context.Context, c *client.Client, name string, progress io.Writer) error {
+func (w *waiting) ready(ctx context.Context, c *client.Client, name string, progress *screen) error {
 	if w.sha == "" {
 		if !w.wait {
 			return nil
@@ -55,7 +55,7 @@ func (w *waiting) ready(ctx context.Context, c *client.Client, name string, prog
 }
 
 // followReady shows the steps of a preview, from what it was on, until it is settled, and fails if it failed.
-func (w *waiting) followReady(ctx context.Context, c *client.Client, was *client.Preview, progress io.Writer) (*client.Preview, error) {
+func (w *waiting) followReady(ctx context.Context, c *client.Client, was *client.Preview, progress *screen) (*client.Preview, error) {
 	last, err := w.follow(ctx, c, was, progress, func(p *client.Preview) bool { return p.Settled })
 	if err != nil {
 		return last, err
@@ -76,28 +76,32 @@ func failureOf(p *client.Preview) error {
 
 // follow shows the steps that were not finished in was, as they finish. Steps are told apart by what the server says of them: this
 // machine's clock may differ.
-func (w *waiting) follow(ctx context.Context, c *client.Client, was *client.Preview, progress io.Writer, done func(*client.Preview) bool) (*client.Preview, error) {
+func (w *waiting) follow(ctx context.Context, c *client.Client, was *client.Preview, progress *screen, done func(*client.Preview) bool) (*client.Preview, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(w.timeout))
 	defer cancel()
-	last, failure := was, ""
+	last, failure, place := was, "", 0
 	shown := map[string]bool{}
-	show := func(p *client.Preview, w io.Writer) {
+	show := func(p *client.Preview, w *screen) {
 		for _, step := range p.Steps {
 			key := step.Name + step.StartedAt.String()
 			if step.FinishedAt == nil || shown[key] {
 				continue
 			}
 			shown[key] = true
-			fmt.Fprintln(w, stepLine(step))
+			fmt.Fprintln(w, w.stepLine(step))
 		}
 	}
-	show(was, io.Discard)
+	show(was, newScreen(io.Discard))
 	err := c.FollowPreview(ctx, was.Name, func(p *client.Preview) bool {
 		last = p
 		show(p, progress)
+		if p.Queue != nil && place != p.Queue.Position {
+			place = p.Queue.Position
+			fmt.Fprintf(progress, "...  waits for room, %d of %d: %s\n", place, p.Queue.Length, clean(p.Queue.Reason))
+		}
 		if p.Failure != nil && p.Failure.Message != failure && !p.Settled {
 			failure = p.Failure.Message
-			fmt.Fprintln(progress, "...  waiting: "+failure)
+			fmt.Fprintln(progress, "...  waiting: "+clean(failure))
 		}
 		return !done(p)
 	})
@@ -114,8 +118,8 @@ func (w *waiting) explain(err error, name, state string) error {
 		return mayfly.Errorf(mayfly.CodeTimeout, "%s is still %s after %s", name, state, w.timeout.String()).
 			WithHint("it goes on; see it with: mayfly get %s", name)
 	case mayfly.CodeCancelled:
-		return mayfly.Errorf(mayfly.CodeCancelled, "stopped waiting; %s is %s and goes on", name, state).
-			WithHint("see it with: mayfly get %s; remove it with: mayfly rm %s", name, name)
+		return mayfly.Errorf(mayfly.CodeCancelled, "stopped waiting; %s is %s on the server, which goes on", name, state).
+			WithHint("mayfly get %s shows how far it is, mayfly rm %s removes it", name, name)
 	}
 	return err
 }

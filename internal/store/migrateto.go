@@ -1,0 +1,41 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/tern/v2/migrate"
+
+	mayfly "github.com/mayflydb/mayfly"
+)
+
+// MigrateTo brings the store's own schema to one version, for a backup that has it; Migrate brings it to the newest from there.
+// CodeInvalid if this program knows no such version.
+func MigrateTo(ctx context.Context, pool *pgxpool.Pool, version int32) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer conn.Release()
+	migrator, err := migrate.NewMigrator(ctx, conn.Conn(), "schema_version")
+	if err != nil {
+		return fmt.Errorf("prepare the state database's schema: %w", err)
+	}
+	files, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		return fmt.Errorf("read embedded schema: %w", err)
+	}
+	if err := migrator.LoadMigrations(files); err != nil {
+		return fmt.Errorf("read embedded schema: %w", err)
+	}
+	if version < 1 || int(version) > len(migrator.Migrations) {
+		return mayfly.Errorf(mayfly.CodeInvalid, "the state is of version %d, and this mayfly knows up to %d", version, len(migrator.Migrations)).
+			WithHint("use the mayfly that wrote it, or a newer one")
+	}
+	if err := migrator.MigrateTo(ctx, version); err != nil {
+		return fmt.Errorf("migrate the state database: %w", err)
+	}
+	return nil
+}
