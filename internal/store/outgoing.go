@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +68,7 @@ func (s *Store) recordOutgoing(ctx context.Context, tx pgx.Tx, p *mayfly.Preview
 
 // fingerprintOf is what makes a difference to who uses a preview.
 func fingerprintOf(p *mayfly.Preview) string {
-	parts := []string{string(p.State), fmt.Sprint(p.ObservedGeneration), p.ObservedSHA, fmt.Sprint(p.ObservedPassword)}
+	parts := []string{string(p.State), strconv.FormatInt(p.ObservedGeneration, 10), p.ObservedSHA, strconv.FormatInt(p.ObservedPassword, 10)}
 	if p.Failure != nil {
 		parts = append(parts, string(p.Failure.Code))
 	}
