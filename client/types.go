@@ -241,6 +241,17 @@ type Template struct {
 	// Steps and Report are left out of lists.
 	Steps  []Step          `json:"steps,omitempty"`
 	Report json.RawMessage `json:"report,omitempty"`
+	// Drift is there once the template's migrations were compared with the default branch, and left out of lists.
+	Drift *Drift `json:"drift,omitempty"`
+}
+
+// Drift is where production's tracking table, as a template has it, and the default branch differ.
+type Drift struct {
+	// Commit is the one of the default branch that was compared.
+	Commit string `json:"commit"`
+	// NotDeployed are merged and production does not have them; NotMerged the reverse.
+	NotDeployed []string `json:"not_deployed"`
+	NotMerged   []string `json:"not_merged"`
 }
 
 // Attestation is a signed statement about a template: a DSSE envelope. Its payload is JSON in base64.

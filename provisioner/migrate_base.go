@@ -133,6 +133,7 @@ func (s *Service) recordState(ctx context.Context, p *mayfly.Preview, project ma
 	if err != nil {
 		return nil, err
 	}
+	s.findDrift(ctx, p, sha, history, state)
 	r := &recorded{sha: sha, reading: readingOf(project.Migrations), files: history.WithState(state), state: state}
 	if r.files == nil {
 		r.files = []migrations.AppliedFile{}

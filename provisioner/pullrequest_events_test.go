@@ -431,3 +431,22 @@ func TestTwoProjectsOfOneRepository(t *testing.T) {
 	_, err := b.store.PreviewByPullRequest(t.Context(), "billing", b.repo.ID(), pr.Number())
 	wantCode(t, err, mayfly.CodeNotFound)
 }
+
+func TestDriftOfProductionAndTheDefaultBranchIsFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	files := history()
+	files["db/migrations/5_merged.up.sql"] = "select 1;\n"
+	if _, err := b.repo.Commit(t.Context(), "main", files, "Merged, and not deployed"); err != nil {
+		t.Fatal(err)
+	}
+	pr := b.open(t, "points", map[string]string{"db/migrations/6_new.up.sql": "create table note (id int);\n"})
+	p := b.ready(t, pr)
+	drift, err := b.store.TemplateDrift(t.Context(), p.TemplateID)
+	if err != nil || drift == nil {
+		t.Fatalf("no drift was looked for: %v", err)
+	}
+	if len(drift.NotDeployed) != 2 || drift.NotDeployed[1] != "5" || len(drift.NotMerged) != 0 || drift.SHA != b.repo.Head(t.Context(), "main") {
+		t.Errorf("the drift is %+v", drift)
+	}
+}

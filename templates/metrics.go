@@ -15,6 +15,7 @@ type metrics struct {
 	lastSuccess *prometheus.GaugeVec
 	created     *prometheus.GaugeVec
 	maxAge      *prometheus.GaugeVec
+	drift       *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -36,9 +37,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		maxAge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mayfly_template_max_age_seconds", Help: "How old the project's template may be (templates.max_age); absent if there is no limit.",
 		}, []string{"project"}),
+		drift: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mayfly_template_migration_drift",
+			Help: "Migrations of the current template that are merged and not deployed, or deployed and not merged.",
+		}, []string{"project"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.builds, m.duration, m.lastSuccess, m.created, m.maxAge)
+		registerer.MustRegister(m.builds, m.duration, m.lastSuccess, m.created, m.maxAge, m.drift)
 	}
 	return m
 }

@@ -150,6 +150,21 @@ func (s *Service) RefreshMetrics(ctx context.Context) error {
 			return err
 		}
 		s.metrics.standing(p, all)
+		current := Current(all)
+		if current == nil {
+			continue
+		}
+		drifts, ok := s.store.(Drifts)
+		if !ok {
+			continue
+		}
+		n, known, err := drifts.DriftCount(ctx, current.ID)
+		if err != nil {
+			return err
+		}
+		if known {
+			s.metrics.drift.WithLabelValues(p.Name).Set(float64(n))
+		}
 	}
 	return nil
 }

@@ -28,6 +28,12 @@ type Store interface {
 	TryLock(ctx context.Context, name string) (unlock func(), ok bool, err error)
 }
 
+// Drifts is what a Store may know besides: how far the migrations of templates and of the default branch are apart.
+type Drifts interface {
+	// DriftCount returns how many migrations one of the two has and the other has not; known is false if nobody compared them.
+	DriftCount(ctx context.Context, templateID string) (n int, known bool, err error)
+}
+
 // Records are the records of templates.
 type Records interface {
 	// CreateTemplate records a new template and sets its Version. CodeConflict if the project has one that is building.

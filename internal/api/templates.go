@@ -259,6 +259,13 @@ func (a *API) fullTemplate(ctx context.Context, id string) (value any, last bool
 	out := standing.json(t)
 	out.Steps = a.stepsJSON(steps)
 	out.Report = t.Report
+	drift, err := a.Store.TemplateDrift(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	if drift != nil {
+		out.Drift = &client.Drift{Commit: drift.SHA, NotDeployed: drift.NotDeployed, NotMerged: drift.NotMerged}
+	}
 	if t.State == mayfly.TemplateBuilding {
 		if out.Progress, err = a.Store.TemplateProgress(ctx, id); err != nil {
 			return nil, false, err

@@ -92,3 +92,12 @@ create table missed_delivery (
   given_up boolean not null default false,
   seen_at timestamptz not null default now()
 );
+
+-- Where production's tracking table, as a template has it, and the default branch differ.
+create table template_drift (
+  template_id text primary key references template (id),
+  sha text not null,
+  not_deployed text[] not null default '{}',
+  not_merged text[] not null default '{}',
+  found_at timestamptz not null default now()
+);
