@@ -162,7 +162,9 @@ func TestRotation(t *testing.T) {
 	}
 	kid := func(signed string) string {
 		raw, err := base64.RawURLEncoding.DecodeString(strings.Split(signed, ".")[0])
-		var header struct{ Kid string }
+		var header struct {
+			Kid string `json:"kid"`
+		}
 		if err != nil || json.Unmarshal(raw, &header) != nil {
 			t.Fatal("no header")
 		}

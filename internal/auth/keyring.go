@@ -90,7 +90,7 @@ func (r *KeyRing) refresh() error {
 	if r.signing != nil && info.ModTime().Equal(r.changed) {
 		return nil
 	}
-	seed, err := loadKey(filepath.Join(r.dir, tokenKeyFile), ed25519.SeedSize)
+	seed, err := loadKey(filepath.Join(r.dir, tokenKeyFile))
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (r *KeyRing) Keys() ([]KeyInfo, error) {
 // RotateTokenKey makes a new key that signs tokens from now on and returns its id. The key before verifies those that it signed until
 // the last of them can have expired; with atOnce it and all before it verify nothing any more. Services that run take notice by themselves.
 func RotateTokenKey(dir string, now time.Time, atOnce bool) (string, error) {
-	seed, err := loadKey(filepath.Join(dir, tokenKeyFile), ed25519.SeedSize)
+	seed, err := loadKey(filepath.Join(dir, tokenKeyFile))
 	if err != nil {
 		return "", err
 	}

@@ -36,11 +36,11 @@ func LoadKeys(dir string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	seed, err := loadKey(filepath.Join(dir, tokenKeyFile), ed25519.SeedSize)
+	seed, err := loadKey(filepath.Join(dir, tokenKeyFile))
 	if err != nil {
 		return nil, err
 	}
-	attestation, err := loadKey(filepath.Join(dir, "attestation.key"), ed25519.SeedSize)
+	attestation, err := loadKey(filepath.Join(dir, "attestation.key"))
 	if err != nil {
 		return nil, err
 	}
@@ -51,12 +51,15 @@ func LoadKeys(dir string) (*Keys, error) {
 	}, nil
 }
 
-// loadKey reads a key of size bytes in base64, or makes one. A new one is written beside and linked into place, so that of two
+// keySize is the size of every key there is: seeds of Ed25519 and keys of XChaCha20-Poly1305.
+const keySize = ed25519.SeedSize
+
+// loadKey reads a key of keySize bytes in base64, or makes one. A new one is written beside and linked into place, so that of two
 // processes one wins whole and both use its key.
-func loadKey(path string, size int) ([]byte, error) {
+func loadKey(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeKey(path, size); err != nil {
+		if err := makeKey(path); err != nil {
 			return nil, err
 		}
 		raw, err = os.ReadFile(path)
@@ -66,14 +69,14 @@ func loadKey(path string, size int) ([]byte, error) {
 	}
 	key := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
 	n, err := base64.StdEncoding.Decode(key, raw)
-	if err != nil || n != size {
-		return nil, fmt.Errorf("%s does not hold a key of %d bytes in base64", path, size)
+	if err != nil || n != keySize {
+		return nil, fmt.Errorf("%s does not hold a key of %d bytes in base64", path, keySize)
 	}
 	return key[:n], nil
 }
 
-func makeKey(path string, size int) error {
-	key := randomKey(size)
+func makeKey(path string) error {
+	key := randomKey(keySize)
 	temp, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)

@@ -59,7 +59,7 @@ func OpenSealer(dir, configured string) (*Sealer, error) {
 	current := filepath.Join(dir, sealKeyFile)
 	var key []byte
 	if configured == "" {
-		if key, err = loadKey(current, SealKeySize); err != nil {
+		if key, err = loadKey(current); err != nil {
 			return nil, err
 		}
 	} else {
@@ -72,7 +72,7 @@ func OpenSealer(dir, configured string) (*Sealer, error) {
 	}
 	var old [][]byte
 	for _, path := range paths {
-		k, err := loadKey(path, SealKeySize)
+		k, err := loadKey(path)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +84,7 @@ func OpenSealer(dir, configured string) (*Sealer, error) {
 // RotateSealKey makes a new sealing key in dir and keeps the one before, to open what it has sealed. A service uses it from its next start
 // on, and seals what is stored anew with it.
 func RotateSealKey(dir string) error {
-	key, err := loadKey(filepath.Join(dir, sealKeyFile), SealKeySize)
+	key, err := loadKey(filepath.Join(dir, sealKeyFile))
 	if err != nil {
 		return err
 	}

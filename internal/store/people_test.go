@@ -3,9 +3,9 @@ package store_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +164,7 @@ func TestQuotaRaces(t *testing.T) {
 			admitted := 0
 			for i := range 100 {
 				wg.Go(func() {
-					p := sandbox([]string{"shop", "till"}[i%2], fmt.Sprint(i), []string{"alice", "bob"}[i/2%2])
+					p := sandbox([]string{"shop", "till"}[i%2], strconv.Itoa(i), []string{"alice", "bob"}[i/2%2])
 					asked := c.limits
 					asked.Queue = i%3 == 0
 					err := stores[i%2].CreatePreview(ctx, p, asked)

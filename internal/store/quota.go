@@ -67,7 +67,6 @@ const (
 // claim is what a preview uses, or would.
 type claim struct {
 	id, project, person, token string
-	running                    bool
 	previews, runs             int
 	disk, memory               int64
 	lifetime                   time.Duration
