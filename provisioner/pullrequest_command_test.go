@@ -7,6 +7,7 @@ import (
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/forge/forgetest"
+	"github.com/mayflydb/mayfly/internal/pgtest"
 	"github.com/mayflydb/mayfly/internal/store"
 )
 
@@ -289,5 +290,74 @@ func TestForkGetsStructureWithoutRows(t *testing.T) {
 	p = b.want(t, b.converge(t, p.ID), mayfly.PreviewReady)
 	if n := b.query(t, p, "select count(*)::text from customer"); n != "0" {
 		t.Errorf("after a reset a stranger's preview has %s rows", n)
+	}
+}
+
+// hostileTemplate is the tests' template with everything that could keep a row, or run code while rows are removed.
+func (b *bed) hostileTemplate(t *testing.T) {
+	t.Helper()
+	base, id := template(t), mayfly.NewID("t")
+	pool := pgtest.Pool(t)
+	if err := b.shelf.Clone(t.Context(), base.id, id, 0); err != nil {
+		t.Fatal(err)
+	}
+	server := pgtest.Start(t, pgtest.StartOptions{Volume: id})
+	server.Exec(t, "app", `set role app;
+		create table "Quo""ted" (customer_id bigint references customer, note text default 'x');
+		insert into "Quo""ted" select id, 'secret ' || id from customer;
+		create table event (id bigint generated always as identity, at date, what text) partition by range (at);
+		create table event_2026 partition of event for values from ('2026-01-01') to ('2027-01-01');
+		insert into event (at, what) select '2026-03-01', 'secret' from generate_series(1, 50);
+		create materialized view totals as select count(*) n, max(email) email from customer;
+		create sequence free start 7; select setval('free', 4711);
+		create statistics both_of (dependencies) on id, email from customer;
+		create function refuse() returns trigger language plpgsql as $$ begin
+			create table if not exists ran_as as select current_user as who; raise exception 'never empty this'; end $$;
+		create trigger never before truncate on customer for each statement execute function refuse();
+		alter table customer enable always trigger never;
+		select lo_from_bytea(0, 'secret'); analyze`)
+	if err := pgtest.Engine(t).Stop(t.Context(), server.ID, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Freeze(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	b.addTemplate(t, base, id)
+}
+
+func TestNothingOfTheRowsIsLeftForAFork(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.hostileTemplate(t)
+	b.policy(func(p *mayfly.PullRequestPolicy) { p.Forks = mayfly.ForksSchemaOnly })
+	pr := b.fromFork(t, history())
+	p := b.ready(t, pr)
+	for what, sql := range map[string]string{
+		"customers":           `select count(*)::text from customer`,
+		"quoted":              `select count(*)::text from "Quo""ted"`,
+		"partitions":          `select count(*)::text from event`,
+		"large objects":       `select count(*)::text from pg_largeobject_metadata`,
+		"statistics":          `select count(*)::text from pg_stats where schemaname = 'public'`,
+		"extended statistics": `select count(*)::text from pg_stats_ext where schemaname = 'public' and dependencies is not null`,
+		"filled views":        `select count(*)::text from pg_matviews where ispopulated`,
+		"what a trigger did":  `select count(*)::text from pg_class where relname = 'ran_as'`,
+	} {
+		if n := b.query(t, p, sql); n != "0" {
+			t.Errorf("%s: %s, not 0", what, n)
+		}
+	}
+	if next := b.query(t, p, `select nextval('free')::text`); next != "7" {
+		t.Errorf("a sequence goes on with %s", next)
+	}
+	if enabled := b.query(t, p, `select tgenabled::text from pg_trigger where tgname = 'never'`); enabled != "A" {
+		t.Errorf("the trigger is left as %q", enabled)
+	}
+	conn, err := b.login(t, p, b.password(t, p.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var email string
+	if err := conn.QueryRow(t.Context(), `select email from totals`).Scan(&email); err == nil {
+		t.Errorf("a materialized view still has %q", email)
 	}
 }
