@@ -34,6 +34,7 @@ gateway:
   external_port: {{.GatewayPort}}
 github:
   base_url: {{.GitHub}}
+  comment_interval: 1s
   token_file: {{.Secrets}}/github.token
   webhook_secret_file: {{.Secrets}}/webhook.secret
 projects:
