@@ -30,9 +30,9 @@ type Code struct {
 const (
 	// runnerCleanup bounds what is done after a run, whatever became of its context.
 	runnerCleanup = time.Minute
-	// waitPoll is how often it is looked what the command's sessions wait for, and sizePoll how large its files are.
+	// waitPoll is how often it is looked what the command's sessions wait for, and sizePoll how large its files are, at most.
 	waitPoll = 300 * time.Millisecond
-	sizePoll = time.Second
+	sizePoll = 200 * time.Millisecond
 )
 
 // emptyVolume is the frozen volume without anything in it, of which a run's volume is a clone: clones have limits.
@@ -165,7 +165,7 @@ func (s *Service) runContainer(ctx context.Context, p *mayfly.Preview, project m
 	}()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := s.watchRun(running, stop, p, volume, limits.DiskBytes)
+	watch := s.watchRun(running, stop, p, project, limits)
 	result, err := s.Code.Engine.RunProject(running, driver.ProjectSpec{
 		Image: image, User: project.Migrations.Runner.User, Program: s.Code.Program, Args: runner.Args(),
 		Volume: volume, Mounts: map[string]string{"checkout": session.Dir(), "home": runner.HomeDir},
@@ -173,9 +173,10 @@ func (s *Service) runContainer(ctx context.Context, p *mayfly.Preview, project m
 		TmpBytes: limits.TmpBytes, Output: session.Output(), Labels: map[string]string{"role": "runner", "run-of": p.ID, "project": p.Project},
 		Limits: driver.Limits{MemoryBytes: limits.MemoryBytes, CPUs: limits.CPUs, Pids: limits.Pids},
 	})
-	ended := runner.Ended{Err: err, ExitCode: result.ExitCode, OOMKilled: result.OOMKilled}
-	ended.Waited, ended.OverDisk = watch()
-	return session.Outcome(ctx, ended)
+	saw := watch()
+	return session.Outcome(ctx, runner.Ended{
+		Err: err, ExitCode: result.ExitCode, OOMKilled: result.OOMKilled, Waited: saw.waited, OverDisk: saw.overDisk, OverDatabase: saw.overDatabase,
+	})
 }
 
 // makeRunVolume makes an empty volume with a limit. The volume that it is a clone of is made at the first time, and again if
@@ -206,27 +207,34 @@ func (s *Service) makeRunVolume(ctx context.Context, volume string, limit int64)
 	return nil
 }
 
-// watchRun looks what the command's sessions wait for, and, where the pool does not enforce limits, how large its files have
-// become: it ends a run that is over its limit. The returned function ends watching and says what was seen.
-func (s *Service) watchRun(
-	ctx context.Context, end context.CancelFunc, p *mayfly.Preview, volume string, limit int64,
-) (seen func() (waited string, overDisk bool)) {
+// seen is what watching a run showed.
+type seen struct {
+	waited                 string
+	overDisk, overDatabase bool
+}
+
+// watchRun looks what the command's sessions wait for, and, where the pool does not enforce limits, how large its files and the
+// preview's have become: it ends a run that is over a limit. The returned function ends watching and says what was seen.
+func (s *Service) watchRun(ctx context.Context, end context.CancelFunc, p *mayfly.Preview, project mayfly.Project, limits runner.Limits) func() seen {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	var waited string
-	var over bool
-	group.Go(func() { waited = s.watchWaits(ctx, p) })
+	var saw seen
+	group.Go(func() { saw.waited = s.watchWaits(ctx, p) })
 	if s.WatchDisk {
-		group.Go(func() {
-			if over = s.outgrows(ctx, volume, limit); over {
-				end()
-			}
-		})
+		watch := func(volume string, limit int64, over *bool) {
+			group.Go(func() {
+				if *over = s.outgrows(ctx, volume, limit); *over {
+					end()
+				}
+			})
+		}
+		watch(runVolume(p), limits.DiskBytes, &saw.overDisk)
+		watch(p.Resource(p.ObservedGeneration), or(s.sized(p, project.Previews).DiskBytes, defaultDiskBytes), &saw.overDatabase)
 	}
-	return func() (string, bool) {
+	return func() seen {
 		cancel()
 		group.Wait()
-		return waited, over
+		return saw
 	}
 }
 
@@ -255,17 +263,22 @@ func (s *Service) watchWaits(ctx context.Context, p *mayfly.Preview) (last strin
 	}
 }
 
+// outgrows waits until a volume has grown by more than a limit; false if ctx ends before.
 func (s *Service) outgrows(ctx context.Context, volume string, limit int64) bool {
-	ticker := time.NewTicker(sizePoll)
-	defer ticker.Stop()
+	began, err := s.Volumes.Size(ctx, volume)
+	if err != nil {
+		return false
+	}
 	for {
+		looked := time.Now()
+		size, err := s.Volumes.Size(ctx, volume)
+		if err == nil && size-began > limit {
+			return true
+		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-ticker.C:
-		}
-		if size, err := s.Volumes.Size(ctx, volume); err == nil && size > limit {
-			return true
+		case <-time.After(max(sizePoll, 4*time.Since(looked))): // a walk through all files: at most a fifth of the time
 		}
 	}
 }

@@ -20,6 +20,8 @@ type Ended struct {
 	OOMKilled bool
 	// OverDisk is set if the run was ended because its files outgrew their limit, where the pool does not enforce that itself.
 	OverDisk bool
+	// OverDatabase is the same for the preview's own files.
+	OverDatabase bool
 	// Waited says for what a session of the command was last seen waiting; "" for nothing.
 	Waited string
 }
@@ -36,6 +38,8 @@ func (s *Session) Outcome(ctx context.Context, ended Ended) error {
 			WithHint("a migration should not print rows; migrations.runner.output raises the limit")
 	case ended.OverDisk:
 		return s.diskFull()
+	case ended.OverDatabase:
+		return s.noRoom()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return s.fails("it did not end in time and was killed%s%s", waited(ended.Waited), s.last()).
 			WithHint("split the migrations, or raise migrations.timeout in the server's configuration")
@@ -94,6 +98,11 @@ func (s *Session) outOfMemory() error {
 		WithHint("work in batches, or raise migrations.runner.memory in the server's configuration")
 }
 
+func (s *Session) noRoom() error {
+	return s.fails("the preview's Postgres ran out of room%s", s.last()).
+		WithHint("the migrations write more than previews.disk allows on top of the template; raise it, or write less")
+}
+
 func (s *Session) diskFull() error {
 	return s.fails("its disk is full: it may write %s, the checkout included%s", size(s.limits.DiskBytes), s.last()).
 		WithHint("write less, or raise migrations.runner.disk in the server's configuration")
@@ -130,8 +139,7 @@ func (s *Session) failedCommand(ended Ended) error {
 	case exit.OutOfMemory > 0 || ended.OOMKilled:
 		return s.outOfMemory()
 	case code("53100"):
-		return s.fails("the preview's Postgres ran out of room%s", s.last()).
-			WithHint("the migrations write more than previews.disk allows on top of the template; raise it, or write less")
+		return s.noRoom()
 	case slices.Contains(exit.Full, s.Dir()):
 		return s.diskFull()
 	case slices.Contains(exit.Full, "/tmp"):

@@ -66,7 +66,7 @@ func isFull(dir string) bool {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		_, err = file.Write(make([]byte, probeBytes))
-		err = errors.Join(err, file.Sync(), file.Close(), os.Remove(name))
+		err = errors.Join(err, file.Close(), os.Remove(name))
 	}
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
