@@ -227,13 +227,7 @@ func invalidConfig(findings []Finding) verdict {
 
 // fingerprint is of everything that a decision depends on, so that the periodic reconcile need not decide, and ask the forge, again.
 func fingerprint(project mayfly.Project, pr *forge.PullRequest, archived bool) string {
-	encoded, err := json.Marshal(struct {
-		PR         mayfly.PullRequest
-		State      string
-		Archived   bool
-		Policy     mayfly.PullRequestPolicy
-		Migrations mayfly.MigrationSettings
-	}{*pullRequestOf(pr), pr.State, archived, project.Previews.PullRequests, project.Migrations})
+	encoded, err := json.Marshal([]any{*pullRequestOf(pr), pr.State, archived, project.Previews.PullRequests, project.Migrations})
 	if err != nil {
 		return ""
 	}

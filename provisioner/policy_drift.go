@@ -14,7 +14,7 @@ const shownDrift = 100
 // findDrift compares what production's tracking table says, as a template has it, with the default branch: what was merged should be
 // deployed by the time of the next template, and what is deployed should have been merged. It is for people to know, and stops nothing.
 func (s *Service) findDrift(ctx context.Context, p *mayfly.Preview, sha string, history *migrations.History, state migrations.State) {
-	plan, _ := history.Pending(state) //nolint:errcheck // the plan says what is known also where the tool would refuse
+	plan, _ := history.Pending(state) // the plan says what is known also where the tool would refuse
 	drift := store.Drift{SHA: sha}
 	for _, m := range plan.Migrations {
 		name := or(m.Version, m.Name)

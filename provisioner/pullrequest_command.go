@@ -214,7 +214,7 @@ var errCarriedOut = errors.New("the command was carried out before")
 func commandOfDelivery(delivery string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(delivery))
-	return -int64(h.Sum64() >> 1) //nolint:gosec // the highest bit is shifted out
+	return -int64(h.Sum64() >> 1) // the highest bit is shifted out
 }
 
 // remember notes the generations that previews have when a command is begun, and returns those of the first time.

@@ -19,9 +19,11 @@ type payload struct {
 	Ref    string `json:"ref"`      // push: "refs/heads/main"; delete: "main"
 	Type   string `json:"ref_type"` // delete: "branch"
 
-	Deleted     bool                  `json:"deleted"` // push
-	After       string                `json:"after"`   // push
-	Label       struct{ Name string } `json:"label"`
+	Deleted bool   `json:"deleted"` // push
+	After   string `json:"after"`   // push
+	Label   struct {
+		Name string `json:"name"`
+	} `json:"label"`
 	PullRequest struct {
 		UpdatedAt time.Time `json:"updated_at"`
 		Head      struct {

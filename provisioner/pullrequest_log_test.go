@@ -82,8 +82,8 @@ func TestDeliveryThatFailsAgainIsGivenUp(t *testing.T) {
 	if _, err := b.github.Lose(t.Context(), forgetest.Delivery{Action: "synchronize", PR: pr, URL: hook.URL}); err != nil {
 		t.Fatal(err)
 	}
-	for _, after := range []time.Duration{5, 5, 30, 30, 30, 30, 30, 30} {
-		b.clock.advance(after * time.Minute)
+	for _, minutes := range []int{5, 5, 30, 30, 30, 30, 30, 30} {
+		b.clock.advance(time.Duration(minutes) * time.Minute)
 		if err := b.PollDeliveries(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -143,8 +143,8 @@ func TestEveryHandlerTakesThePublishedExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	var examples []struct {
-		Event   string
-		Payload json.RawMessage
+		Event   string          `json:"event"`
+		Payload json.RawMessage `json:"payload"`
 	}
 	if err := json.NewDecoder(unzipped).Decode(&examples); err != nil {
 		t.Fatal(err)
@@ -152,13 +152,15 @@ func TestEveryHandlerTakesThePublishedExamples(t *testing.T) {
 	handled := map[string]int{}
 	for _, e := range examples {
 		var named struct {
-			Action     string
-			Number     int
-			Repository struct{ ID int64 }
-			Issue      struct {
-				Number int
+			Action     string `json:"action"`
+			Number     int    `json:"number"`
+			Repository struct {
+				ID int64 `json:"id"`
+			} `json:"repository"`
+			Issue struct {
+				Number int       `json:"number"`
 				PR     *struct{} `json:"pull_request"`
-			}
+			} `json:"issue"`
 		}
 		if err := json.Unmarshal(e.Payload, &named); err != nil {
 			t.Fatal(err)

@@ -147,7 +147,7 @@ func (s *Server) listDeliveries(w http.ResponseWriter, r *http.Request, _ caller
 			action = d.Action
 		}
 		entries = append(entries, object{
-			"id": d.id, "guid": d.Delivery.ID, "delivered_at": stamp(d.at), "redelivery": d.again, "duration": 0.1,
+			"id": d.id, "guid": d.ID, "delivered_at": stamp(d.at), "redelivery": d.again, "duration": 0.1,
 			"status": http.StatusText(d.status), "status_code": d.status, "event": d.Event, "action": action,
 			"installation_id": nil, "repository_id": d.repo, "throttled_at": nil,
 		})
