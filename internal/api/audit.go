@@ -30,6 +30,8 @@ func (a *API) auditCredentials(c echo.Context, p *mayfly.Preview, role string) e
 const (
 	formatLines = "jsonl"
 	formatCSV   = "csv"
+	mediaLines  = "application/jsonl"
+	mediaCSV    = "text/csv"
 
 	auditPage    = 100
 	maxAuditPage = 1000
@@ -136,10 +138,10 @@ func (a *API) exportAudit(c echo.Context, f store.AuditFilter, format string) er
 		return err
 	}
 	write, flush := auditLines(c.Response())
-	contentType := "application/jsonl"
+	contentType := mediaLines
 	if format == formatCSV {
 		write, flush = auditCSV(c.Response())
-		contentType = "text/csv; charset=utf-8"
+		contentType = mediaCSV + "; charset=utf-8"
 	}
 	c.Response().Header().Set(echo.HeaderContentType, contentType)
 	c.Response().WriteHeader(http.StatusOK)

@@ -83,12 +83,23 @@ func (a *API) recordDenial(c echo.Context, r route, err error) {
 		return
 	}
 	entry := store.AuditEntry{
-		Action: "request.denied", Outcome: store.AuditDenied, Project: c.Param("project"), Kind: "request", Name: c.Param("name"),
+		Action: "request.denied", Outcome: store.AuditDenied, Project: deniedIn(c), Kind: "request", Name: c.Param("name"),
 		Detail: map[string]any{"operation": r.id, "method": c.Request().Method, "path": c.Request().URL.Path},
 	}
 	if err := a.Store.Audit(c.Request().Context(), entry); err != nil {
 		a.Logger.ErrorContext(c.Request().Context(), "cannot record a denied request", "operation", r.id, "error", err)
 	}
+}
+
+// projectKey is where the project of the preview is kept that a request is about.
+const projectKey = "project"
+
+// deniedIn returns the project that a request was about, as far as that is known.
+func deniedIn(c echo.Context) string {
+	if project, ok := c.Get(projectKey).(string); ok {
+		return project
+	}
+	return c.Param("project")
 }
 
 // bearer returns the verified token of a request below /api/v1; one that allows nothing if there is none.
@@ -123,6 +134,7 @@ func (a *API) preview(c echo.Context, scope auth.Scope) (*mayfly.Preview, error)
 	if !bearer(c).AllowsOn(scope, p) {
 		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no preview %s", name).WithHint("mayfly ls shows all previews")
 	}
+	c.Set(projectKey, p.Project)
 	if scope == auth.ScopePreviewsWrite {
 		return p, a.mayChange(c, p)
 	}

@@ -72,7 +72,7 @@ func (t TokenRecord) args(used *time.Time) []any {
 
 func (t TokenRecord) entry(action string) AuditEntry {
 	return AuditEntry{Action: action, Kind: "token", Name: t.Subject, ObjectID: t.ID, Detail: map[string]any{
-		"scopes": t.Scopes, "projects": t.Projects, "roles": t.Roles, "expires_at": t.ExpiresAt.UTC(),
+		"scopes": textsOf(t.Scopes), "projects": textsOf(t.Projects), "roles": t.Roles, "expires_at": t.ExpiresAt.UTC(),
 	}}
 }
 
