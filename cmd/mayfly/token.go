@@ -260,17 +260,23 @@ func newTokenKeysCommand(s *shell) *cobra.Command {
 }
 
 func newRotateKeyCommand(s *shell) *cobra.Command {
-	var atOnce bool
+	var atOnce, seal bool
 	cmd := s.onKeys(&cobra.Command{
 		Use: "rotate-key", Short: "Sign tokens with a new key from now on (on the server)", Args: cobra.NoArgs,
 		Long: "Make a new key that signs tokens from now on. Tokens that were signed with the one before stay good until they expire; with --at-once all\n" +
-			"of them are good for nothing. A server that runs takes notice by itself.",
-		Example: "  mayfly token rotate-key --config mayfly.yaml\n  mayfly token rotate-key --config mayfly.yaml --at-once",
+			"of them are good for nothing. A server that runs takes notice by itself.\n" +
+			"With --seal it is the key that encrypts passwords at rest: the server uses it from its next start on, and encrypts everything anew.",
+		Example: "  mayfly token rotate-key --config mayfly.yaml\n  mayfly token rotate-key --config mayfly.yaml --at-once\n  mayfly token rotate-key --config mayfly.yaml --seal",
 	}, func(dir string, _ []string) (*answer, error) {
+		if seal {
+			return said(map[string]string{"key": "seal"}, "seal", "passwords are encrypted with a new key from the next start on"), auth.RotateSealKey(dir)
+		}
 		id, err := auth.RotateTokenKey(dir, time.Now(), atOnce)
 		return said(map[string]string{"id": id}, id, "tokens are signed with the key %s", id), err
 	})
 	cmd.Flags().BoolVar(&atOnce, "at-once", false, "take the keys before out of use: every token there is becomes invalid")
+	cmd.Flags().BoolVar(&seal, "seal", false, "replace the key that encrypts passwords at rest, rather than that of tokens")
+	cmd.MarkFlagsMutuallyExclusive("at-once", "seal")
 	return cmd
 }
 
