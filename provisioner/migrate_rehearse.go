@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,6 +26,12 @@ type trial struct {
 // trials tries, once the preview is there for people to use, what cannot be tried on it: rolling the migrations back, and applying
 // them while others are at work. What comes of it is added to the report. That it cannot be tried fails nothing.
 func (s *Service) trials(ctx context.Context, p *mayfly.Preview, project mayfly.Project, work work) error {
+	release, ok := s.trialTurn()
+	if !ok { // it stays due
+		const least, spread = 2 * time.Second, 2 * time.Second
+		return &LaterError{After: least + rand.N(spread), Reason: "previews that somebody waits for come before trials"} //nolint:gosec // jitter, not a secret
+	}
+	defer release()
 	if err := s.tryAll(ctx, p, project, work); err != nil {
 		if ctx.Err() != nil { // something else is wanted now, or time is up: then it stays due
 			return err
@@ -31,6 +39,20 @@ func (s *Service) trials(ctx context.Context, p *mayfly.Preview, project mayfly.
 		s.Logger.WarnContext(ctx, "cannot rehearse the migrations", "preview", p.Name, "error", err)
 	}
 	return s.Store.SetRehearsalDue(ctx, p.ID, false)
+}
+
+// trialTurn lets one trial run at a time, and none while the migrations of other pull requests run: somebody waits for those.
+func (s *Service) trialTurn() (release func(), ok bool) {
+	const own = 1
+	if len(s.slots) > own {
+		return nil, false
+	}
+	select {
+	case s.trialling <- struct{}{}:
+		return func() { <-s.trialling }, true
+	default:
+		return nil, false
+	}
 }
 
 func (s *Service) tryAll(ctx context.Context, p *mayfly.Preview, project mayfly.Project, work work) error {

@@ -99,8 +99,9 @@ type Options struct {
 type Service struct {
 	Options
 
-	slots chan struct{} // one element for each pull request whose migrations run
-	shots chan struct{} // one element for each snapshot that is made
+	slots     chan struct{} // one element for each pull request whose migrations run
+	trialling chan struct{} // one element while a trial runs
+	shots     chan struct{} // one element for each snapshot that is made
 
 	archives archiveCache
 
@@ -121,7 +122,7 @@ func New(opts Options) *Service {
 	if opts.Checkpoint == nil {
 		opts.Checkpoint = func(string) {}
 	}
-	s := &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), shots: make(chan struct{}, maxShots), repositories: map[string]knownRepository{}}
+	s := &Service{Options: opts, slots: make(chan struct{}, or(opts.MigrationSlots, 6)), trialling: make(chan struct{}, 1), shots: make(chan struct{}, maxShots), repositories: map[string]knownRepository{}}
 	if opts.Store != nil {
 		opts.Store.SetLimits(s.limitsOf)
 	}
