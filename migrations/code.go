@@ -60,14 +60,13 @@ type codeFile struct {
 }
 
 var (
-	stampedName   = regexp.MustCompile(`^0*(\d+)_(.+)\.(rb|exs)$`)
-	alembicID     = regexp.MustCompile(`(?m)^revision(?:\s*:[^=\n]+)?\s*=\s*["']([^"'\n]+)["']`)
-	alembicDown   = regexp.MustCompile(`(?m)^down_revision(?:\s*:[^=\n]+)?\s*=\s*([^\n]*(?:\([^)]*\))?[^\n]*)`)
-	pythonText    = regexp.MustCompile(`["']([^"'\n]+)["']`)
-	typeormClass  = regexp.MustCompile(`class\s+(\w+)\s+implements\s+MigrationInterface|class\s+(\w*\d{13})\b`)
-	typeormName   = regexp.MustCompile(`(?m)^\s*(?:public\s+)?(?:readonly\s+)?name\s*(?::\s*string\s*)?=\s*["'` + "`" + `]([^"'` + "`" + `\n]+)`)
-	djangoFile    = regexp.MustCompile(`^(?:.*/)?([^/]+)/migrations/([^/]+)\.py$`)
-	scriptEndings = []string{".js", ".cjs", ".mjs", ".ts"}
+	stampedName  = regexp.MustCompile(`^0*(\d+)_(.+)\.(rb|exs)$`)
+	alembicID    = regexp.MustCompile(`(?m)^revision(?:\s*:[^=\n]+)?\s*=\s*["']([^"'\n]+)["']`)
+	alembicDown  = regexp.MustCompile(`(?m)^down_revision(?:\s*:[^=\n]+)?\s*=\s*([^\n]*(?:\([^)]*\))?[^\n]*)`)
+	pythonText   = regexp.MustCompile(`["']([^"'\n]+)["']`)
+	typeormClass = regexp.MustCompile(`class\s+(\w+)\s+implements\s+MigrationInterface|class\s+(\w*\d{13})\b`)
+	typeormName  = regexp.MustCompile(`(?m)^\s*(?:public\s+)?(?:readonly\s+)?name\s*(?::\s*string\s*)?=\s*["'` + "`" + `]([^"'` + "`" + `\n]+)`)
+	djangoFile   = regexp.MustCompile(`^(?:.*/)?([^/]+)/migrations/([^/]+)\.py$`)
 )
 
 // CodeFile reports whether a file can be a migration of the settings' tool, by its path alone.
@@ -83,7 +82,7 @@ func CodeFile(settings mayfly.MigrationSettings, file string) bool {
 	case Alembic:
 		return strings.HasSuffix(base, ".py") && base != "__init__.py"
 	case Knex, Sequelize, TypeORM:
-		return slices.Contains(scriptEndings, path.Ext(base)) && !strings.HasSuffix(base, ".d.ts")
+		return slices.Contains([]string{".js", ".cjs", ".mjs", ".ts"}, path.Ext(base)) && !strings.HasSuffix(base, ".d.ts")
 	case runner.PrismaClient:
 		return base == "migration.sql"
 	}

@@ -168,12 +168,12 @@ func (g *Gate) open(ctx context.Context, conn net.Conn) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch code := binary.BigEndian.Uint32(body); {
-		case code == codeSSL || code == codeGSS:
+		switch binary.BigEndian.Uint32(body) {
+		case codeSSL, codeGSS:
 			if _, err := conn.Write([]byte{'N'}); err != nil {
 				return nil, err
 			}
-		case code == codeCancel:
+		case codeCancel:
 			return nil, g.cancel(ctx, body)
 		default:
 			return g.admit(body)
@@ -369,7 +369,7 @@ func (s *scanner) finish() {
 	switch {
 	case s.body == nil:
 	case s.head[0] == typeKeyData && len(s.body) >= 4:
-		s.opened(int32(binary.BigEndian.Uint32(s.body))) //nolint:gosec // a process id
+		s.opened(int32(binary.BigEndian.Uint32(s.body)))
 	case s.head[0] == typeError:
 		s.report(serverError(s.body))
 	}

@@ -150,13 +150,13 @@ PY`)
 		var there bool
 		return conn.QueryRow(t.Context(), "select to_regclass('here') is not null").Scan(&there) == nil && there
 	})
-	known := ""
+	var known strings.Builder
 	for _, name := range runners(t) {
 		out, err := exec.CommandContext(t.Context(), "docker", "inspect", name).CombinedOutput()
 		if err != nil {
 			continue // one of another test, and gone
 		}
-		known += string(out)
+		known.Write(out)
 		if !strings.Contains(string(out), `"Type": "none"`) {
 			t.Errorf("the engine keeps the output of %s", name)
 		}
@@ -166,8 +166,8 @@ PY`)
 	if got.err != nil {
 		t.Fatalf("%v\n%s", got.err, got.report.Log)
 	}
-	if known == "" || strings.Contains(known, b.password) || strings.Contains(known, "swordfish") || strings.Contains(known, "DATABASE_URL") {
-		t.Errorf("the engine knows the password, or nothing (%d bytes)", len(known))
+	if seen := known.String(); seen == "" || strings.Contains(seen, b.password) || strings.Contains(seen, "swordfish") || strings.Contains(seen, "DATABASE_URL") {
+		t.Errorf("the engine knows the password, or nothing (%d bytes)", known.Len())
 	}
 	random := b.password[strings.LastIndex(b.password, " ")+1:]
 	if strings.Contains(got.report.Log, random) || strings.Contains(got.report.Log, "swordfish") {

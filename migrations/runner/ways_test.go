@@ -87,7 +87,7 @@ func TestProxy(t *testing.T) {
 		go func() { defer close(done); proxy.Serve(t.Context(), server); _ = server.Close() }()
 		_, _ = io.WriteString(client, request+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		reader := bufio.NewReader(client)
-		answer, err := http.ReadResponse(reader, &http.Request{Method: strings.Fields(request)[0]})
+		answer, err := http.ReadResponse(reader, &http.Request{Method: strings.Fields(request)[0]}) //nolint:bodyclose // the connection is closed
 		if err != nil || answer.StatusCode != want {
 			t.Errorf("%s: %v %v, not %d", request, answer, err, want)
 		} else if want == 200 {

@@ -215,7 +215,6 @@ func (e *Engine) copyProgram(program string) (string, error) {
 	defer func() { _ = os.Remove(target.Name()) }()
 	hash := sha256.New()
 	_, err = io.Copy(io.MultiWriter(target, hash), source)
-	//nolint:gosec // the run directory above lets nobody else get there
 	if err := errors.Join(err, target.Chmod(0o555), target.Close()); err != nil {
 		return "", err
 	}

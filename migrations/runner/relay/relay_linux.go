@@ -70,7 +70,7 @@ func serve(ctx context.Context, conn net.Conn) (int, error) {
 	}
 	go func() { // Mayfly is gone, or does not want this any more
 		_, _ = io.Copy(io.Discard, conn)
-		os.Exit(exitRelay)
+		os.Exit(exitRelay) //nolint:forbidigo // as the first process of a container, it is main
 	}()
 	exit := wait(child, ended)
 	if exit.Code != 0 {

@@ -14,7 +14,7 @@ import (
 // Unpack writes a tar stream into dir. Whatever the entries say, nothing outside of dir is touched: every path is resolved
 // by os.Root. Kinds of entries other than directories, regular files and symbolic links are refused.
 func Unpack(r io.Reader, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a checkout is for whatever users the image has
 		return fmt.Errorf("make the checkout's directory: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
