@@ -52,6 +52,12 @@ type bucket struct {
 	limiter *rate.Limiter
 }
 
+// bucketOf returns what an element of limiter.recent holds: nothing else is put into that.
+func bucketOf(element *list.Element) *bucket {
+	b, _ := element.Value.(*bucket)
+	return b
+}
+
 // newLimiter makes a limiter for so many events a minute; nil, which allows everything, for fewer than none.
 func newLimiter(name string, perMinute, burst int, now func() time.Time) *limiter {
 	if perMinute < 0 {
@@ -72,11 +78,12 @@ func (l *limiter) take(key string) (ok bool, left int, next, full time.Duration)
 		l.byKey[key] = element
 		if l.recent.Len() > maxLimited {
 			oldest := l.recent.Back()
-			delete(l.byKey, l.recent.Remove(oldest).(*bucket).key) //nolint:forcetypeassert // nothing else is in it
+			delete(l.byKey, bucketOf(oldest).key)
+			l.recent.Remove(oldest)
 		}
 	}
 	l.recent.MoveToFront(element)
-	b := element.Value.(*bucket).limiter //nolint:forcetypeassert // nothing else is in it
+	b := bucketOf(element).limiter
 	now := l.now()
 	ok = b.AllowN(now, 1)
 	has := b.TokensAt(now)

@@ -316,13 +316,12 @@ func TestNoSecretInLogs(t *testing.T) {
 	b.send(admin, "POST /api/v1/previews", `{"project":"shop","secret":"`+credentials.Password+`"}`)
 	records, err := b.Store.AuditLog(t.Context(), store.AuditFilter{})
 	must(t, err)
-	audit, err := json.Marshal(records)
-	must(t, err)
+	audit := fmt.Sprintf("%s", records)
 	for what, secret := range map[string]string{"the password": credentials.Password, "a personal password": personal.Password, "the token": admin} {
 		if secret == "" {
 			t.Fatalf("%s is empty: %s %s", what, shown.body, own.body)
 		}
-		if strings.Contains(b.log.String(), secret) || strings.Contains(string(audit), secret) {
+		if strings.Contains(b.log.String(), secret) || strings.Contains(audit, secret) {
 			t.Errorf("%s is in a log", what)
 		}
 	}

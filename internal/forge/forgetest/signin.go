@@ -22,7 +22,6 @@ type device struct {
 	login    string // who entered the code; "" until somebody has
 	denied   bool
 	expires  time.Time
-	polled   time.Time
 }
 
 // pollInterval is what devices are told to wait between two polls, in seconds.
