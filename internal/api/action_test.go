@@ -124,7 +124,7 @@ func TestAction(t *testing.T) {
 	b := setupCI(t)
 	sha := strings.Repeat("a", 40)
 	r := newRunner(t, b, 42, sha)
-	b.API.Previews = fixedCredentials{Previews: b.Previews, password: password}
+	b.Previews = fixedCredentials{Previews: b.Previews, password: password}
 	made := make(chan struct{})
 	go func() {
 		defer close(made)
@@ -167,14 +167,15 @@ func checkMasked(t *testing.T, printed string, secrets ...string) {
 	t.Helper()
 	unescape := strings.NewReplacer("%25", "%", "%0D", "\r", "%0A", "\n")
 	masks := map[string]bool{}
-	shown := ""
+	var rest strings.Builder
 	for _, line := range strings.Split(printed, "\n") {
 		if value, ok := strings.CutPrefix(line, "::add-mask::"); ok {
 			masks[unescape.Replace(value)] = true
 			continue
 		}
-		shown += line + "\n"
+		rest.WriteString(line + "\n")
 	}
+	shown := rest.String()
 	for _, secret := range secrets {
 		if !masks[secret] || strings.Contains(shown, secret) {
 			t.Errorf("%q is not masked in\n%s", secret, printed)

@@ -101,10 +101,9 @@ func (g *github) set(change func()) {
 
 type ciBed struct {
 	*bed
-	github   *github
-	issuer   *authtest.Issuer
-	gitlab   *authtest.Issuer
-	previews *provisioner.Service
+	github *github
+	issuer *authtest.Issuer
+	gitlab *authtest.Issuer
 }
 
 func setupCI(t *testing.T, change ...func(*Options)) *ciBed {
