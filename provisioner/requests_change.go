@@ -70,7 +70,7 @@ func (s *Service) chooseOrigin(ctx context.Context, p *mayfly.Preview, r ResetRe
 	if err != nil {
 		return err
 	}
-	p.TemplateID, p.SnapshotID = template.ID, ""
+	p.TemplateID, p.TemplateVersion, p.SnapshotID = template.ID, template.Version, ""
 	return nil
 }
 

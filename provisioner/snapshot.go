@@ -289,7 +289,7 @@ func (s *Service) Restore(ctx context.Context, name, snapshot string, c ChangeOp
 		if err := s.unprotected(p, "go back to a snapshot"); err != nil {
 			return err
 		}
-		p.SnapshotID, p.TemplateID = n.ID, n.TemplateID
+		p.SnapshotID, p.TemplateID, p.TemplateVersion = n.ID, n.TemplateID, n.TemplateVersion
 		p.Generation++
 		p.WantSuspended = false
 		return nil

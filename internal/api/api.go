@@ -139,6 +139,9 @@ func New(opts Options) (*API, error) {
 	for _, r := range a.routes() {
 		e.Add(r.method, "/api/v1"+r.path, a.authorize(r))
 	}
+	if err := a.serveReference(document); err != nil {
+		return nil, err
+	}
 	e.GET("/api/v1/openapi.json", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, document) })
 	e.GET("/healthz", func(c echo.Context) error {
 		return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": opts.Version})

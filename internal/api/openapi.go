@@ -3,6 +3,8 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,10 +18,24 @@ type object = map[string]any
 
 var pathParameter = regexp.MustCompile(`:([a-z]+)`)
 
+// documenter makes the OpenAPI document.
+type documenter struct {
+	schemas      object
+	descriptions descriptions
+	examples     map[reflect.Type]any
+}
+
 // openAPI makes the OpenAPI 3.1 document from the table of routes. Its schemas are JSON Schema 2020-12, which is what 3.1
-// uses, read off the Go types.
+// uses, read off the Go types; what fields mean is in the comments of those.
 func (a *API) openAPI() ([]byte, error) {
-	schemas := object{}
+	d := &documenter{schemas: object{}, examples: map[reflect.Type]any{}}
+	var err error
+	if d.descriptions, err = readDescriptions(client.Source); err != nil {
+		return nil, err
+	}
+	for _, example := range examples() {
+		d.examples[reflect.TypeOf(example)] = example
+	}
 	paths := object{}
 	for _, r := range a.routes() {
 		path := "/api/v1" + pathParameter.ReplaceAllString(r.path, "{$1}")
@@ -28,9 +44,10 @@ func (a *API) openAPI() ([]byte, error) {
 			operations = object{}
 			paths[path] = operations
 		}
-		operations[strings.ToLower(r.method)] = operation(r, schemas)
+		operations[strings.ToLower(r.method)] = d.operation(r)
 	}
-	schemaOf(&client.Problem{}, schemas)
+	d.schemaOf(&client.Problem{})
+	d.schemaOf(&client.StepEvent{})
 	document := object{
 		"openapi": "3.1.0",
 		"info": object{
@@ -39,7 +56,7 @@ func (a *API) openAPI() ([]byte, error) {
 		},
 		"paths": paths,
 		"components": object{
-			"schemas": schemas,
+			"schemas": d.schemas,
 			"securitySchemes": object{
 				"token": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "made with: mayfly token create"},
 			},
@@ -53,48 +70,123 @@ func (a *API) openAPI() ([]byte, error) {
 	return encoded, nil
 }
 
-func operation(r route, schemas object) object {
-	var parameters []any
-	for _, match := range pathParameter.FindAllStringSubmatch(r.path, -1) {
-		parameters = append(parameters, object{"name": match[1], "in": "path", "required": true, "schema": object{"type": "string"}})
+func (d *documenter) operation(r route) object {
+	responses := object{
+		strconv.Itoa(r.status): d.answer(r),
+		"default": object{
+			"description": "an error", "content": object{"application/problem+json": d.content(&client.Problem{})},
+		},
 	}
-	for _, q := range r.query {
-		parameters = append(parameters, object{"name": q.name, "in": "query", "description": q.description, "schema": schemaOfParameter(q)})
+	if r.etag {
+		responses["304"] = object{"description": "nothing is new since the version that If-None-Match names"}
 	}
+	out := object{"operationId": r.id, "summary": r.summary, "description": needs(r), "responses": responses}
+	if r.public {
+		out["security"] = []any{}
+	}
+	if parameters := d.parameters(r); len(parameters) > 0 {
+		out["parameters"] = parameters
+	}
+	if r.takes != nil {
+		out["requestBody"] = object{"content": object{"application/json": d.content(r.takes)}}
+	}
+	return out
+}
+
+func (d *documenter) answer(r route) object {
 	answer := object{"description": "what was asked for"}
-	mediaType := "application/json"
-	if r.events {
-		mediaType = "text/event-stream"
-	}
 	content := object{}
 	if r.gives != nil {
-		content["schema"] = schemaOf(r.gives, schemas)
+		content = d.content(r.gives)
 	}
-	media := object{mediaType: content}
+	media := object{"application/json": content}
+	switch {
+	case r.events:
+		// The data of an event is JSON; contentSchema is that of the event that has everything, the others are StepEvents.
+		media = object{"text/event-stream": object{
+			"schema":  object{"type": "string", "contentMediaType": "application/json", "contentSchema": content["schema"]},
+			"example": exampleStream(r),
+		}}
+	case r.text:
+		media = object{"text/plain": object{"schema": object{"type": "string"}, "example": "2026-03-02 09:12:44.031 UTC [1] LOG:  database system is ready to accept connections\n"}}
+	case r.gives == nil:
+		media = object{"application/json": object{"example": object{}}}
+	}
+	for _, export := range r.exports {
+		media[export] = object{}
+	}
 	if r.html {
 		media["text/html"] = object{}
 	}
 	answer["content"] = media
-	out := object{
-		"operationId": r.id, "summary": r.summary, "description": needs(r),
-		"responses": object{
-			strconv.Itoa(r.status): answer,
-			"default": object{
-				"description": "an error",
-				"content":     object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}},
-			},
-		},
+	headers := object{}
+	if r.etag || r.conditional {
+		headers["ETag"] = object{"description": "the version that is shown, for If-Match and If-None-Match", "schema": object{"type": "string"}}
 	}
-	if r.public {
-		out["security"] = []any{}
+	if r.status == http.StatusCreated {
+		headers["Location"] = object{"description": "where it is", "schema": object{"type": "string"}}
 	}
-	if len(parameters) > 0 {
-		out["parameters"] = parameters
+	if len(headers) > 0 {
+		answer["headers"] = headers
 	}
-	if r.takes != nil {
-		out["requestBody"] = object{"content": object{"application/json": object{"schema": schemaOf(r.takes, schemas)}}}
+	return answer
+}
+
+func exampleStream(r route) string {
+	if strings.HasPrefix(r.path, "/templates") {
+		return "id: 12\nevent: step\ndata: {\"step_id\":9,\"name\":\"copy\",…}\n\nid: 12\nevent: template\ndata: {…}\n\n: still here\n\n"
+	}
+	return "id: 12\nevent: step\ndata: {\"step_id\":9,\"name\":\"clone\",…}\n\nid: 12\nevent: preview\ndata: {…}\n\n: still here\n\n"
+}
+
+// content is a media type with its schema and an example.
+func (d *documenter) content(v any) object {
+	out := object{"schema": d.schemaOf(v)}
+	if example, ok := d.examples[reflect.TypeOf(v)]; ok {
+		out["example"] = example
 	}
 	return out
+}
+
+func (d *documenter) parameters(r route) []any {
+	var parameters []any
+	add := func(in, name, description string, required bool, schema object) {
+		p := object{"name": name, "in": in, "schema": schema}
+		if required {
+			p["required"] = true
+		}
+		if description != "" {
+			p["description"] = description
+		}
+		if example := exampleParameters()[name]; in == "path" && example != "" {
+			p["example"] = example
+		}
+		parameters = append(parameters, p)
+	}
+	text := object{"type": "string"}
+	for _, match := range pathParameter.FindAllStringSubmatch(r.path, -1) {
+		add("path", match[1], "", true, text)
+	}
+	for _, q := range r.query {
+		schema := schemaOfParameter(q)
+		if q.name == "label" {
+			schema = object{"type": "array", "items": text}
+		}
+		add("query", q.name, q.description, false, schema)
+	}
+	if r.once {
+		add("header", headerIdempotencyKey, "a name for this request, such as a UUID: made again with it within 24 hours, it is answered and not done again", false, text)
+	}
+	if r.conditional {
+		add("header", "If-Match", "the ETag of the version that it is about: if it is another one by now, nothing is done and the answer is 412", false, text)
+	}
+	if r.etag {
+		add("header", "If-None-Match", "the ETag of a version that is known: if nothing is new, the answer is 304", false, text)
+	}
+	if r.events {
+		add("header", "Last-Event-ID", "the id of the last event that was received: the steps after it are sent", false, text)
+	}
+	return parameters
 }
 
 func needs(r route) string {
@@ -112,8 +204,8 @@ func schemaOfParameter(p parameter) object {
 	return schema
 }
 
-// schemaOf adds the type's schema, and those it refers to, to schemas and returns a reference to it.
-func schemaOf(v any, schemas object) object {
+// schemaOf adds the type's schema, and those it refers to, to the schemas and returns a reference to it.
+func (d *documenter) schemaOf(v any) object {
 	reflector := jsonschema.Reflector{AllowAdditionalProperties: true}
 	root := reflector.Reflect(v)
 	for name, schema := range root.Definitions {
@@ -121,8 +213,25 @@ func schemaOf(v any, schemas object) object {
 		if err != nil {
 			continue // cannot happen: the library made it
 		}
-		rewritten := strings.ReplaceAll(string(encoded), `"#/$defs/`, `"#/components/schemas/`)
-		schemas[name] = json.RawMessage(rewritten)
+		rewritten := object{}
+		if err := json.Unmarshal([]byte(strings.ReplaceAll(string(encoded), `"#/$defs/`, `"#/components/schemas/`)), &rewritten); err != nil {
+			d.schemas[name] = json.RawMessage(encoded) // the schema that says yes or no to everything
+			continue
+		}
+		if labels, ok := property(rewritten, "labels"); ok && name == "ChangePreview" { // which the library cannot read off a pointer
+			labels["additionalProperties"] = object{"type": []any{"string", "null"}}
+		}
+		d.descriptions.describe(name, rewritten)
+		d.schemas[name] = rewritten
 	}
 	return object{"$ref": "#/components/schemas/" + strings.TrimPrefix(root.Ref, "#/$defs/")}
+}
+
+func property(schema object, name string) (object, bool) {
+	properties, ok := schema["properties"].(object)
+	if !ok {
+		return nil, false
+	}
+	one, ok := properties[name].(object)
+	return one, ok
 }

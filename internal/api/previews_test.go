@@ -46,7 +46,7 @@ func TestCreate(t *testing.T) {
 	b.space.mu.Lock()
 	b.space.free = 1 << 20
 	b.space.mu.Unlock()
-	b.refused(b.admin(), "POST /previews", `{"project":"shop"}`, http.StatusInsufficientStorage, mayfly.CodePoolFull)
+	b.refused(b.admin(), "POST /previews", `{"project":"shop","queue":false}`, http.StatusInsufficientStorage, mayfly.CodePoolFull)
 }
 
 func TestQuota(t *testing.T) {
@@ -56,7 +56,7 @@ func TestQuota(t *testing.T) {
 	_, err := b.pool.Exec(t.Context(), `
 		insert into preview (id, name, project, kind) select 'p' || n, 'till-' || n, 'till', 'sandbox' from generate_series(2, 1000) n`)
 	must(t, err)
-	b.refused(b.admin(), "POST /previews", `{"project":"till"}`, http.StatusTooManyRequests, mayfly.CodeQuotaExceeded)
+	b.refused(b.admin(), "POST /previews", `{"project":"till","queue":false}`, http.StatusTooManyRequests, mayfly.CodeQuotaExceeded)
 }
 
 // TestBadRequests sends what no handler should act upon.
@@ -102,8 +102,10 @@ func TestBadRequests(t *testing.T) {
 		{"/previews/" + p.Name + "?wait=ready&sha=" + sha('a'), ``, "is a sandbox"},
 		{"/previews/" + pr.Name + "?wait=ready&sha=abc123", ``, "not a commit"},
 		{"/previews/" + pr.Name + "?sha=" + sha('a'), ``, "not a commit to wait for"},
+		{"/previews?after=nothing", ``, "not the \"next\""}, {"/previews?sort=size", ``, "none of created"}, {"/previews?order=up", ``, "neither asc nor desc"},
+		{"/previews?label==x", ``, "none that a preview can have"}, {"/previews?pull_request=x", ``, "not the number"}, {"/previews?pull_request=3000000000", ``, "not the number"},
 		{"/previews?limit=0", ``, "limit"}, {"/previews?limit=1001", ``, "limit"}, {"/previews?limit=many", ``, "limit"},
-		{"/previews?state=broken", ``, "none of pending"}, {"/previews?kind=both", ``, "none of pull_request"},
+		{"/previews?state=broken", ``, "none of queued"}, {"/previews?kind=both", ``, "none of pull_request"},
 		{"/previews/%00", ``, "not text"}, {"/previews?after=%00", ``, "not text"}, {"/previews?project=%ff", ``, "not text"}, {"/previews/%ff%fe", ``, "not text"},
 		{"POST /tokens/short/revoke", ``, "not a token's id"},
 	} {
@@ -166,7 +168,6 @@ func TestListFiltersAndPages(t *testing.T) {
 		"?state=ready&project=till":        {},
 		"?state=deleted":                   {gone.Name},
 		"?project=nothing":                 {},
-		"?after=nothing":                   {},
 		"?kind=sandbox&project=shop":       made,
 		"?project=" + url.QueryEscape("'"): {},
 	} {

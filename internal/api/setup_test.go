@@ -45,7 +45,7 @@ const testTimeout = time.Minute
 // builder would do to the state database, tests do, at the moment they choose.
 type bed struct {
 	*API
-	t      *testing.T
+	t      testing.TB
 	pool   *pgxpool.Pool
 	url    string
 	http   *http.Client
@@ -70,12 +70,37 @@ func (s *space) Stat(context.Context) (driver.PoolStat, error) {
 
 func (s *space) Delete(context.Context, string) error { return nil }
 
+func (s *space) Size(context.Context, string) (int64, error) { return 1 << 20, nil }
+
+func (s *space) Snapshot(context.Context, string, string, func(context.Context) (context.Context, func(), error)) error {
+	return nil
+}
+
 func (s *space) List(context.Context) ([]driver.Volume, error) { return nil, nil }
 
 // machine is an engine on which nothing runs.
 type machine struct{ driver.Engine }
 
 func (machine) Remove(context.Context, string) error { return nil }
+
+func (machine) Inspect(context.Context, string) (driver.Instance, error) {
+	return driver.Instance{}, driver.ErrNotFound
+}
+
+func (machine) Memory(context.Context, string) (int64, error) { return 0, driver.ErrNotFound }
+
+// Logs has two lines for everything.
+func (machine) Logs(_ context.Context, _ string, lines int) ([]byte, error) {
+	return []byte("LOG:  the first line\nLOG:  the last line\n")[21*max(0, 2-lines):], nil
+}
+
+func (machine) FollowLogs(ctx context.Context, _ string, _ int, w io.Writer) error {
+	if _, err := io.WriteString(w, "LOG:  a line\n"); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
 
 type logBuffer struct {
 	mu     sync.Mutex
@@ -100,8 +125,8 @@ type projectList struct{}
 func (projectList) Projects() []mayfly.Project {
 	settings := mayfly.PostgresSettings{Major: 15, Database: "app", Owner: "app_owner"}
 	return []mayfly.Project{
-		{Name: "shop", Repository: "acme/shop", Postgres: settings},
-		{Name: "till", Postgres: settings, Previews: mayfly.PreviewSettings{MaxPreviews: 1000},
+		{Name: "shop", Repository: "acme/shop", Postgres: settings, Previews: mayfly.PreviewSettings{MaxSnapshots: 1000}},
+		{Name: "till", Postgres: settings, Previews: mayfly.PreviewSettings{MaxPreviews: 1000, MaxSnapshots: 1000},
 			Templates: mayfly.TemplateSettings{Schedule: "0 3 * * *", MaxAge: 48 * time.Hour}},
 		{Name: "empty", Postgres: settings},
 	}
@@ -116,7 +141,7 @@ func (l projectList) Project(name string) (mayfly.Project, bool) {
 	return mayfly.Project{}, false
 }
 
-func setup(t *testing.T, change ...func(*Options)) *bed {
+func setup(t testing.TB, change ...func(*Options)) *bed {
 	t.Helper()
 	server := pgtest.Cluster(t)
 	config, err := pgxpool.ParseConfig(server.DSN(server.Database(t)))
@@ -143,7 +168,7 @@ func setup(t *testing.T, change ...func(*Options)) *bed {
 	t.Cleanup(func() { cancel(); background.Wait() })
 	opts := Options{
 		Previews: provisioner.New(provisioner.Options{
-			Store: states, Watcher: watcher, Volumes: b.space, Projects: projectList{}, Sealer: keys.Sealer, Clock: time.Now, Logger: logger,
+			Store: states, Watcher: watcher, Engine: machine{}, Volumes: b.space, Projects: projectList{}, Sealer: keys.Sealer, Clock: time.Now, Logger: logger,
 		}),
 		AttestationKey: keys.Attestation.Public().(ed25519.PublicKey),
 		Templates: rescanner{templates.NewService(templates.ServiceOptions{
@@ -177,7 +202,7 @@ func (rescanner) Rescan(context.Context, string) (*proof.Outcome, error) {
 	return &proof.Outcome{}, nil
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -187,12 +212,12 @@ func must(t *testing.T, err error) {
 // conforming is a transport that fails the test when an answer, or a request that was accepted, is not what the served OpenAPI
 // document says.
 type conforming struct {
-	t      *testing.T
+	t      testing.TB
 	doc    *openapi3.T
 	router routers.Router
 }
 
-func conform(t *testing.T, address string) *conforming {
+func conform(t testing.TB, address string) *conforming {
 	t.Helper()
 	response, err := http.Get(address + "/api/v1/openapi.json")
 	must(t, err)
@@ -219,7 +244,7 @@ func (c *conforming) RoundTrip(request *http.Request) (*http.Response, error) {
 		request.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
-	if err != nil || !strings.HasPrefix(request.URL.Path, "/api/v1/") || request.URL.Path == "/api/v1/openapi.json" {
+	if err != nil || !strings.HasPrefix(request.URL.Path, "/api/v1/") || request.URL.Path == "/api/v1/openapi.json" || request.URL.Path == "/api/v1/docs" {
 		return response, err
 	}
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {

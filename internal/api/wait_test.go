@@ -150,7 +150,7 @@ func TestWaitTimeout(t *testing.T) {
 
 // event is one server-sent event.
 type event struct {
-	name, comment, data string
+	name, comment, data, id string
 }
 
 // stream opens a stream and returns its events. The channel is closed at the end of the stream.
@@ -176,6 +176,8 @@ func (b *bed) stream(path string) (events <-chan event, leave func()) {
 			case scanner.Text() == "":
 				ch <- e
 				e = event{}
+			case field == "id":
+				e.id = value
 			case field == "event":
 				e.name = value
 			case field == "data":
@@ -200,6 +202,10 @@ func next[T any](b *bed, events <-chan event, kind, schema string) (T, bool) {
 				return value, false
 			}
 			if e.comment != "" {
+				continue
+			}
+			if e.name == "step" && kind != "step" {
+				b.http.Transport.(*conforming).checkSchema("StepEvent", []byte(e.data), "event step")
 				continue
 			}
 			if e.name != kind {
