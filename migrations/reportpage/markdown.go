@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mayflydb/mayfly/migrations"
+	"github.com/mayflydb/mayfly/migrations/runner"
 )
 
 // Markdown writes a report as Markdown, for a terminal or a document. The comment on a pull request has a form of its own.
@@ -43,6 +44,9 @@ func Markdown(w io.Writer, about About, report *migrations.Report) error {
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", prose(m.File), span(m.DurationMS), group(m.RowsAffected), wal, disk, prose(scales))
 	}
+	if run := report.Run; run != nil {
+		markdownRun(b, run)
+	}
 	if p.Schema != "" {
 		fmt.Fprintf(b, "\n## Schema\n\n%s\n", fenced("diff", p.Schema))
 	}
@@ -59,6 +63,22 @@ func Markdown(w io.Writer, about About, report *migrations.Report) error {
 		}
 	}
 	return b.Flush()
+}
+
+// markdownRun is the run of the project's own command.
+func markdownRun(b io.Writer, run *runner.Report) {
+	fmt.Fprintf(b, "\n## The project's own command\n\n%s in %s", prose(strings.Join(run.Command, " ")), prose(run.Image))
+	if run.Skipped != "" {
+		fmt.Fprintf(b, " was not run: %s\n", prose(run.Skipped))
+		return
+	}
+	fmt.Fprintf(b, ": exit code %d after %s, %s of WAL\n", run.ExitCode, span(run.DurationMS), size(run.WALBytes))
+	for _, refused := range run.Refused {
+		fmt.Fprintf(b, "- refused: %s\n", prose(refused))
+	}
+	if run.Log != "" {
+		fmt.Fprintf(b, "\n%s\n", fenced("", run.Log))
+	}
 }
 
 func markdownFinding(b io.Writer, f migrations.Finding) {
