@@ -162,13 +162,15 @@ func TestReport(t *testing.T) {
   {
    "kind": "ignored",
    "file": "db/migrations/README.md",
-   "message": "\"README.md\" is not a migration: its name is not \u003cversion\u003e_\u003ctitle\u003e.up.sql or .down.sql"
+   "message": "\"README.md\" is not a migration: its name is not \u003cversion\u003e_\u003ctitle\u003e.up.sql or .down.sql",
+   "severity": "info"
   },
   {
    "kind": "empty",
    "version": "2",
    "file": "db/migrations/2_b.down.sql",
-   "message": "version 2 has no up file: golang-migrate records it as applied without doing anything"
+   "message": "version 2 has no up file: golang-migrate records it as applied without doing anything",
+   "severity": "info"
   }
  ],
  "failure": {

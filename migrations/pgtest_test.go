@@ -15,6 +15,7 @@ import (
 	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // the real tool's driver, under the scheme pgx5
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/pgtest"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // testBundle is one database owned by an ordinary role, as in a preview.
 type testBundle struct {
 	server   *pgtest.Server
+	admins   *pgxpool.Pool // to the database, as the superuser: to connect takes longer than most statements
 	database string
 	role     string
 	password string
@@ -34,6 +36,7 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	b := &testBundle{server: pgtest.Cluster(t), role: "app_" + strings.ToLower(rand.Text()), password: rand.Text()}
 	b.database = b.server.Database(t)
+	b.admins = b.server.Pool(t, b.database)
 	b.admin(t, "CREATE ROLE "+b.role+" LOGIN PASSWORD '"+b.password+"'; ALTER DATABASE "+b.database+" OWNER TO "+b.role)
 	return b
 }
@@ -50,7 +53,26 @@ func (b *testBundle) schema(t *testing.T) *testBundle {
 // admin runs statements as the superuser.
 func (b *testBundle) admin(t *testing.T, statements string) {
 	t.Helper()
-	b.server.Exec(t, b.database, statements)
+	b.asAdmin(t, func(conn *pgx.Conn) error {
+		_, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
+		return err
+	}, statements)
+}
+
+// asAdmin borrows a session of the superuser, and gives it back as new.
+func (b *testBundle) asAdmin(t *testing.T, do func(*pgx.Conn) error, what string) {
+	t.Helper()
+	conn, err := b.admins.Acquire(t.Context())
+	if err != nil {
+		t.Fatalf("connect as the superuser: %v", err)
+	}
+	defer conn.Release()
+	if err := do(conn.Conn()); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if _, err := conn.Conn().PgConn().Exec(t.Context(), "DISCARD ALL").ReadAll(); err != nil {
+		t.Fatalf("give the session back: %v", err)
+	}
 }
 
 func (b *testBundle) url(scheme string, more url.Values) string {
@@ -144,9 +166,9 @@ func (b *testBundle) tool(t *testing.T, table string, list []File) *migrate.Migr
 func one[T any](t *testing.T, b *testBundle, query string, args ...any) T {
 	t.Helper()
 	var value T
-	if err := b.server.Connect(t, b.database).QueryRow(t.Context(), query, args...).Scan(&value); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	b.asAdmin(t, func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), query, append([]any{pgx.QueryExecModeExec}, args...)...).Scan(&value)
+	}, query)
 	return value
 }
 
