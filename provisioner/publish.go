@@ -34,13 +34,13 @@ func (s *Service) Publish(ctx context.Context, previewID string) error {
 	return patiently(s.publish(ctx, first))
 }
 
-// forgeAway is an error of a GitHub that does not answer: tried again for as long as it takes, without counting attempts.
-type forgeAway struct{ error }
+// forgeAwayError is an error of a GitHub that does not answer: tried again for as long as it takes, without counting attempts.
+type forgeAwayError struct{ error }
 
-func (e forgeAway) Unwrap() error { return e.error }
+func (e forgeAwayError) Unwrap() error { return e.error }
 
 // RetryAfter spreads the attempts of many jobs.
-func (e forgeAway) RetryAfter() time.Duration {
+func (e forgeAwayError) RetryAfter() time.Duration {
 	const least, spread = 5 * time.Second, 10 * time.Second
 	return least + rand.N(spread) //nolint:gosec // jitter, not a secret
 }
@@ -50,7 +50,7 @@ func patiently(err error) error {
 	if mayfly.ErrorCode(err) != mayfly.CodeForgeUnavailable || errors.As(err, &says) {
 		return err
 	}
-	return forgeAway{err}
+	return forgeAwayError{err}
 }
 
 // lockPublishing lets one writer at a time tell about a pull request: two could both find no comment, and make two.

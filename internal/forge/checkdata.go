@@ -151,17 +151,17 @@ func readyMigrations(d CheckData) (CheckState, string) {
 	if applied == 0 {
 		return CheckSuccess, "Nothing to apply"
 	}
-	title := plural(applied, "migration") + " applied"
+	said := []string{plural(applied, "migration") + " applied"}
 	worst := map[string]int{}
 	for _, f := range d.Findings {
 		worst[f.Severity]++
 	}
 	for _, severity := range []string{"error", "warning"} {
 		if n := worst[severity]; n > 0 {
-			title += ", " + plural(n, severity)
+			said = append(said, plural(n, severity))
 		}
 	}
-	return CheckSuccess, title
+	return CheckSuccess, strings.Join(said, ", ")
 }
 
 func or(text, otherwise string) string {

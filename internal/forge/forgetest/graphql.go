@@ -13,6 +13,7 @@ import (
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
 // graphQL answers the queries that lead to files. A query that GitHub's published schema does not allow is a violation.
@@ -31,7 +32,7 @@ func (s *Server) graphQL(w http.ResponseWriter, r *http.Request, who caller, _ *
 		fail(w, http.StatusInternalServerError, "Server Error")
 		return
 	}
-	query, problems := gqlparser.LoadQuery(known.graphQL, body.Query)
+	query, problems := gqlparser.LoadQueryWithRules(known.graphQL, body.Query, rules.NewDefaultRules())
 	if len(problems) > 0 || len(query.Operations) != 1 {
 		s.violated(r, "query", errors.New(problems.Error()))
 		answer(w, http.StatusOK, object{"errors": []object{{"message": "Parse error"}}})

@@ -26,11 +26,11 @@ import (
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: trim <the unpacked npm packages>")
-		os.Exit(2)
+		os.Exit(2) //nolint:forbidigo // this is main
 	}
 	if err := errors.Join(trimREST(os.Args[1]), trimGraphQL(os.Args[1])); err != nil {
 		fmt.Fprintln(os.Stderr, "trim:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
@@ -228,7 +228,7 @@ func trimGraphQL(from string) error {
 	}
 	var out bytes.Buffer
 	formatter.NewFormatter(&out).FormatSchemaDocument(trimmed)
-	return os.WriteFile("schema.graphql", out.Bytes(), 0o644) //nolint:gosec // it is public
+	return os.WriteFile("schema.graphql", out.Bytes(), 0o644)
 }
 
 func compress(name string, content []byte) error {
@@ -243,5 +243,5 @@ func compress(name string, content []byte) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return os.WriteFile(name, out.Bytes(), 0o644) //nolint:gosec // it is public
+	return os.WriteFile(name, out.Bytes(), 0o644)
 }
