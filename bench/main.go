@@ -140,6 +140,7 @@ func benchmarks() []benchmark {
 		{"github", (*bench).measureGitHub},
 		{"hundred", (*bench).measureHundred},
 		{"engine", (*bench).measureEngine},
+		{"migrations", (*bench).measureMigrations},
 		{"build", (*bench).measureBuilds},
 		{"archive", (*bench).measureArchive},
 	}

@@ -124,6 +124,10 @@ func goals() map[string]goal {
 		"preview_disk_mib":       {"p50 <= 2", p50, 2},
 		"preview_idle_mib":       {"p50 <= 30", p50, 30},
 
+		"migrate_observed_ms": {"ratio <= 1.1", ratio, 1.1},
+		"migrate_300_s":       {"p99 <= 10", p99, 10},
+		"schema_diff_1000_ms": {"p99 <= 500", p99, 500},
+
 		"template_build_masked_s":   {"ratio <= 1.25", ratio, 1.25},
 		"restore_archive_s":         {"ratio <= 1.15", ratio, 1.15},
 		"template_masked_over_kept": {"p50 <= 1.2", p50, 1.2},
