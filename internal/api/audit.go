@@ -37,6 +37,16 @@ const (
 	maxAuditPage = 1000
 )
 
+// auditExports are the forms of an export, with an example of each.
+func auditExports() map[string]string {
+	return map[string]string{
+		mediaLines: `{"id":42,"at":"2026-03-02T09:12:44.031Z","actor":"github:octocat","token":"3f0c9a5be1d24c7f8a9b0c1d2e3f4a5b","address":"192.0.2.7",` +
+			`"action":"credentials.read","outcome":"done","project":"shop","kind":"preview","name":"shop-pr-42","detail":{"role":"app"}}` + "\n",
+		mediaCSV: "id,at,actor,token,address,action,outcome,project,kind,name,object,detail\n" +
+			"42,2026-03-02T09:12:44.031Z,github:octocat,3f0c9a5be1d24c7f8a9b0c1d2e3f4a5b,192.0.2.7,credentials.read,done,shop,preview,shop-pr-42,,{}\n",
+	}
+}
+
 func auditFilters() []parameter {
 	return []parameter{
 		{"project", "only what was done in this project", nil},

@@ -112,8 +112,8 @@ func (d *documenter) answer(r route) object {
 	case r.gives == nil:
 		media = object{"application/json": object{"example": object{}}}
 	}
-	for _, export := range r.exports {
-		media[export] = object{}
+	for name, example := range r.exports {
+		media[name] = object{"example": example} // a schema would be that of one line
 	}
 	if r.html {
 		media["text/html"] = object{}

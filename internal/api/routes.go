@@ -19,14 +19,14 @@ type route struct {
 	takes        any // a pointer to the type of the body, or nil
 	gives        any // a pointer to the type of the answer, nil for anything
 	status       int
-	events       bool     // the answer is a stream of server-sent events with gives as data
-	html         bool     // the answer is an HTML page for who accepts text/html
-	text         bool     // the answer is plain text
-	exports      []string // other media types that the answer may have
-	once         bool     // takes an Idempotency-Key
-	conditional  bool     // takes If-Match
-	etag         bool     // its answer has an ETag, and it takes If-None-Match
-	public       bool     // needs no token: it is how one gets one
+	events       bool              // the answer is a stream of server-sent events with gives as data
+	html         bool              // the answer is an HTML page for who accepts text/html
+	text         bool              // the answer is plain text
+	exports      map[string]string // other media types that the answer may have, with an example of each
+	once         bool              // takes an Idempotency-Key
+	conditional  bool              // takes If-Match
+	etag         bool              // its answer has an ETag, and it takes If-None-Match
+	public       bool              // needs no token: it is how one gets one
 	handle       echo.HandlerFunc
 }
 
@@ -136,7 +136,7 @@ func (a *API) routes() []route {
 		{
 			method: http.MethodGet, path: "/audit", id: "listAudit", summary: "What was done, by whom, from where and with which token; newest first",
 			scope: auth.ScopeAuditRead, query: auditFilters(), gives: &client.AuditList{}, status: http.StatusOK, handle: a.listAudit,
-			exports: []string{mediaLines, mediaCSV},
+			exports: auditExports(),
 		},
 		{
 			method: http.MethodGet, path: "/auth/self", id: "getSelf", summary: "Who the token belongs to, and what it allows",
