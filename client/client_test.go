@@ -271,7 +271,9 @@ func TestFollowRefused(t *testing.T) {
 
 func TestFollowBadEvent(t *testing.T) {
 	t.Parallel()
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, bytes.NewBufferString("event: preview\ndata: {\n\n")) })
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, bytes.NewBufferString("event: preview\ndata: {\n\n"))
+	})
 	if err := c.FollowPreview(t.Context(), "p", func(*client.Preview) bool { return true }); err == nil || !strings.Contains(err.Error(), "read an event") {
 		t.Errorf("an event that is no JSON: %v", err)
 	}

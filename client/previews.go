@@ -108,9 +108,9 @@ func all[T any](seq iter.Seq2[T, error]) ([]T, error) {
 func previewPath(name, rest string) string { return "/previews/" + url.PathEscape(name) + rest }
 
 // preview makes a request that is answered with a preview.
-func (c *Client) preview(ctx context.Context, method, path string, query url.Values, body any, opts ...Option) (*Preview, error) {
+func (c *Client) preview(ctx context.Context, method, path string, body any, opts ...Option) (*Preview, error) {
 	var p Preview
-	header, err := c.do(ctx, method, path, query, body, &p, opts...)
+	header, err := c.do(ctx, method, path, nil, body, &p, opts...)
 	p.ETag = header.Get("ETag")
 	return &p, err
 }
@@ -118,12 +118,12 @@ func (c *Client) preview(ctx context.Context, method, path string, query url.Val
 // CreatePreview creates a sandbox and returns at once; WaitReady waits for it. A request that has to be made twice, because the
 // server was busy or restarted, makes one preview.
 func (c *Client) CreatePreview(ctx context.Context, r CreatePreview, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPost, "/previews", nil, r, append([]Option{once()}, opts...)...)
+	return c.preview(ctx, http.MethodPost, "/previews", r, append([]Option{once()}, opts...)...)
 }
 
 // Preview returns a preview with its timeline.
 func (c *Client) Preview(ctx context.Context, name string, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodGet, previewPath(name, ""), nil, nil, opts...)
+	return c.preview(ctx, http.MethodGet, previewPath(name, ""), nil, opts...)
 }
 
 // waitPerRequest is how long one request is held by the server: short enough for proxies that cut idle connections.
@@ -155,33 +155,33 @@ func (c *Client) WaitReady(ctx context.Context, name, sha string) (*Preview, err
 
 // ChangePreview extends, labels, suspends or wakes a preview.
 func (c *Client) ChangePreview(ctx context.Context, name string, change ChangePreview, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPatch, previewPath(name, ""), nil, change, opts...)
+	return c.preview(ctx, http.MethodPatch, previewPath(name, ""), change, opts...)
 }
 
 // ResetPreview makes a preview anew, with a new password: from what it was branched from or, if it was not, from the newest template.
 // Its data is lost.
 func (c *Client) ResetPreview(ctx context.Context, name string, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPost, previewPath(name, "/reset"), nil, nil, append([]Option{once()}, opts...)...)
+	return c.preview(ctx, http.MethodPost, previewPath(name, "/reset"), nil, append([]Option{once()}, opts...)...)
 }
 
 // ResetPreviewTo is ResetPreview from the template that r names.
 func (c *Client) ResetPreviewTo(ctx context.Context, name string, r Reset, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPost, previewPath(name, "/reset"), nil, r, append([]Option{once()}, opts...)...)
+	return c.preview(ctx, http.MethodPost, previewPath(name, "/reset"), r, append([]Option{once()}, opts...)...)
 }
 
 // ProtectPreview keeps everybody and everything from deleting a preview or its data for a while.
 func (c *Client) ProtectPreview(ctx context.Context, name string, r Protect, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPut, previewPath(name, "/protection"), nil, r, opts...)
+	return c.preview(ctx, http.MethodPut, previewPath(name, "/protection"), r, opts...)
 }
 
 // UnprotectPreview ends a protection.
 func (c *Client) UnprotectPreview(ctx context.Context, name string, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodDelete, previewPath(name, "/protection"), nil, nil, opts...)
+	return c.preview(ctx, http.MethodDelete, previewPath(name, "/protection"), nil, opts...)
 }
 
 // DeletePreview asks for a preview to be removed and returns at once.
 func (c *Client) DeletePreview(ctx context.Context, name string, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodDelete, previewPath(name, ""), nil, nil, opts...)
+	return c.preview(ctx, http.MethodDelete, previewPath(name, ""), nil, opts...)
 }
 
 // Credentials returns how to connect to a preview.

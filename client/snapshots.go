@@ -38,7 +38,7 @@ func (c *Client) snapshots(ctx context.Context, path string) iter.Seq2[Snapshot,
 
 // RestoreSnapshot makes a preview go back to one of its snapshots, by id or name. What was written since is lost; the password stays.
 func (c *Client) RestoreSnapshot(ctx context.Context, preview, snapshot string, opts ...Option) (*Preview, error) {
-	return c.preview(ctx, http.MethodPost, previewPath(preview, "/snapshots/"+url.PathEscape(snapshot)+"/restore"), nil, nil, append([]Option{once()}, opts...)...)
+	return c.preview(ctx, http.MethodPost, previewPath(preview, "/snapshots/"+url.PathEscape(snapshot)+"/restore"), nil, append([]Option{once()}, opts...)...)
 }
 
 // DeleteSnapshot removes a snapshot of a preview, by id or name. Previews that were made from it keep their data.

@@ -58,10 +58,10 @@ func (a *API) stream(c echo.Context, event, id string, read func(context.Context
 			return err
 		}
 		if err := steps.write(ctx, w); err != nil {
-			return nil //nolint:nilerr // the client is gone, or will come back
+			return nil // the client is gone, or will come back
 		}
 		if err := writeEvent(w, event, steps.last, value); err != nil || last {
-			return nil //nolint:nilerr // the client is gone
+			return nil
 		}
 		w.Flush()
 		if !a.waitForChange(c, changes, beat.C) {

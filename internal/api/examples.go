@@ -7,6 +7,7 @@ import (
 	"github.com/mayflydb/mayfly/client"
 )
 
+//nolint:gosec // G101: nobody's credentials
 const (
 	examplePreviewID  = "pq4mzk7y2hxv3tdw6cabn5rjel"
 	exampleTemplateID = "tr7w2kqj5xm4c6zvha3ntd5ble"
@@ -74,7 +75,9 @@ func exampleDelivery() client.HookDelivery {
 }
 
 // examples has a value of every type that requests take or give. A type without one fails the tests.
-func examples() []any { //nolint:funlen // a list
+//
+//nolint:gosec // G101: nobody's credentials
+func examples() []any {
 	return []any{
 		&client.PreviewList{Items: []client.Preview{examplePreview()}, Next: "eyJsIjoicHJldmlld3MiLCJrIjoiMjAyNi0wMy0wMlQwOTowMDowMFoifQ"},
 		pointerTo(examplePreview()),

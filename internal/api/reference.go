@@ -23,37 +23,47 @@ var referencePage string
 // The document as the page needs it. It is read back from the JSON that is served, so that the page cannot say anything else.
 type (
 	documentJSON struct {
-		Info  struct{ Version, Description string }
-		Paths map[string]map[string]operationJSON
+		Info struct {
+			Version     string `json:"version"`
+			Description string `json:"description"`
+		} `json:"info"`
+		Paths map[string]map[string]operationJSON `json:"paths"`
 		// Components has the schemas of all types.
-		Components struct{ Schemas map[string]schemaJSON }
+		Components struct {
+			Schemas map[string]schemaJSON `json:"schemas"`
+		} `json:"components"`
 	}
 	operationJSON struct {
-		OperationID          string `json:"operationId"` //nolint:tagliatelle // as OpenAPI has it
-		Summary, Description string
-		Parameters           []struct {
-			Name, In, Description string
-			Required              bool
-			Schema                schemaJSON
-			Example               string
-		}
-		RequestBody struct{ Content map[string]mediaJSON } `json:"requestBody"` //nolint:tagliatelle // as OpenAPI has it
-		Responses   map[string]struct{ Content map[string]mediaJSON }
+		OperationID string `json:"operationId"` //nolint:tagliatelle // as OpenAPI has it
+		Summary     string `json:"summary"`
+		Description string `json:"description"`
+		Parameters  []struct {
+			Name        string     `json:"name"`
+			In          string     `json:"in"`
+			Description string     `json:"description"`
+			Required    bool       `json:"required"`
+			Schema      schemaJSON `json:"schema"`
+			Example     string     `json:"example"`
+		} `json:"parameters"`
+		RequestBody contentJSON            `json:"requestBody"` //nolint:tagliatelle // as OpenAPI has it
+		Responses   map[string]contentJSON `json:"responses"`
+	}
+	contentJSON struct {
+		Content map[string]mediaJSON `json:"content"`
 	}
 	mediaJSON struct {
-		Schema  schemaJSON
-		Example json.RawMessage
+		Schema  schemaJSON      `json:"schema"`
+		Example json.RawMessage `json:"example"`
 	}
 	schemaJSON struct {
-		Ref         string          `json:"$ref"` //nolint:tagliatelle // as JSON Schema has it
-		Type        json.RawMessage // a name, or a list of names
-		Description string
-		Enum        []string
-		Items       *schemaJSON
-		Content     *schemaJSON `json:"contentSchema"` //nolint:tagliatelle // as JSON Schema has it
-		Required    []string
-		Properties  map[string]schemaJSON
-		Additional  json.RawMessage `json:"additionalProperties"` //nolint:tagliatelle // as JSON Schema has it
+		Ref         string                `json:"$ref"`
+		Type        json.RawMessage       `json:"type"` // a name, or a list of names
+		Description string                `json:"description"`
+		Enum        []string              `json:"enum"`
+		Items       *schemaJSON           `json:"items"`
+		Content     *schemaJSON           `json:"contentSchema"` //nolint:tagliatelle // as JSON Schema has it
+		Required    []string              `json:"required"`
+		Properties  map[string]schemaJSON `json:"properties"`
 	}
 )
 

@@ -65,11 +65,11 @@ func (b *bed) sendWith(token, path, body string, header map[string]string) reply
 	return reply{Response: response, body: raw}
 }
 
-func (r reply) problem(t testing.TB, status int, code mayfly.Code) client.Problem {
-	t.Helper()
+func (r reply) problem(tb testing.TB, status int, code mayfly.Code) client.Problem {
+	tb.Helper()
 	var p client.Problem
 	if err := json.Unmarshal(r.body, &p); err != nil || r.StatusCode != status || p.Code != string(code) {
-		t.Errorf("%d %s instead of %d %s", r.StatusCode, r.body, status, code)
+		tb.Errorf("%d %s instead of %d %s", r.StatusCode, r.body, status, code)
 	}
 	return p
 }

@@ -141,23 +141,23 @@ func (l projectList) Project(name string) (mayfly.Project, bool) {
 	return mayfly.Project{}, false
 }
 
-func setup(t testing.TB, change ...func(*Options)) *bed {
-	t.Helper()
-	server := pgtest.Cluster(t)
-	config, err := pgxpool.ParseConfig(server.DSN(server.Database(t)))
-	must(t, err)
+func setup(tb testing.TB, change ...func(*Options)) *bed {
+	tb.Helper()
+	server := pgtest.Cluster(tb)
+	config, err := pgxpool.ParseConfig(server.DSN(server.Database(tb)))
+	must(tb, err)
 	config.MaxConns = 8
-	pool, err := store.Connect(t.Context(), config, "")
-	must(t, err)
-	t.Cleanup(pool.Close)
-	must(t, store.Migrate(t.Context(), pool))
-	must(t, jobs.Migrate(t.Context(), pool))
+	pool, err := store.Connect(tb.Context(), config, "")
+	must(tb, err)
+	tb.Cleanup(pool.Close)
+	must(tb, store.Migrate(tb.Context(), pool))
+	must(tb, jobs.Migrate(tb.Context(), pool))
 	enqueuer, err := jobs.NewEnqueuer(pool)
-	must(t, err)
-	keys, err := auth.LoadKeys(t.TempDir())
-	must(t, err)
+	must(tb, err)
+	keys, err := auth.LoadKeys(tb.TempDir())
+	must(tb, err)
 
-	b := &bed{t: t, keys: keys, pool: pool, log: &logBuffer{}, space: &space{free: 1 << 40}}
+	b := &bed{t: tb, keys: keys, pool: pool, log: &logBuffer{}, space: &space{free: 1 << 40}}
 	logger := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	states := store.New(pool, enqueuer, logger)
 	b.issuer = auth.NewTokens(keys, states, time.Now)
@@ -165,7 +165,7 @@ func setup(t testing.TB, change ...func(*Options)) *bed {
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { watcher.Run(ctx) })
-	t.Cleanup(func() { cancel(); background.Wait() })
+	tb.Cleanup(func() { cancel(); background.Wait() })
 	opts := Options{
 		Previews: provisioner.New(provisioner.Options{
 			Store: states, Watcher: watcher, Engine: machine{}, Volumes: b.space, Projects: projectList{}, Sealer: keys.Sealer, Clock: time.Now, Logger: logger,
@@ -187,11 +187,11 @@ func setup(t testing.TB, change ...func(*Options)) *bed {
 		c(&opts)
 	}
 	b.API, err = New(opts)
-	must(t, err)
+	must(tb, err)
 	listening := httptest.NewServer(b.API)
-	t.Cleanup(func() { b.Stop(); listening.CloseClientConnections(); listening.Close() })
+	tb.Cleanup(func() { b.Stop(); listening.CloseClientConnections(); listening.Close() })
 	b.url = listening.URL
-	b.http = &http.Client{Transport: conform(t, b.url), Timeout: testTimeout}
+	b.http = &http.Client{Transport: conform(tb, b.url), Timeout: testTimeout}
 	return b
 }
 
@@ -202,10 +202,10 @@ func (rescanner) Rescan(context.Context, string) (*proof.Outcome, error) {
 	return &proof.Outcome{}, nil
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -217,21 +217,21 @@ type conforming struct {
 	router routers.Router
 }
 
-func conform(t testing.TB, address string) *conforming {
-	t.Helper()
+func conform(tb testing.TB, address string) *conforming {
+	tb.Helper()
 	response, err := http.Get(address + "/api/v1/openapi.json")
-	must(t, err)
+	must(tb, err)
 	raw, err := io.ReadAll(response.Body)
-	must(t, err)
-	must(t, response.Body.Close())
+	must(tb, err)
+	must(tb, response.Body.Close())
 	doc, err := openapi3.NewLoader().LoadFromData(raw)
-	must(t, err)
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatalf("the OpenAPI document is not valid: %v", err)
+	must(tb, err)
+	if err := doc.Validate(tb.Context()); err != nil {
+		tb.Fatalf("the OpenAPI document is not valid: %v", err)
 	}
 	router, err := gorillamux.NewRouter(doc)
-	must(t, err)
-	return &conforming{t: t, doc: doc, router: router}
+	must(tb, err)
+	return &conforming{t: tb, doc: doc, router: router}
 }
 
 func (c *conforming) RoundTrip(request *http.Request) (*http.Response, error) {
