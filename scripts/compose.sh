@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Runs docker compose (v2) or docker-compose (1.29) on docker-compose.yml with everything prepared that it needs: the
-# password, an image for the state database, and before `up` the data directory's mount.
+# Runs docker compose (v2) or docker-compose (1.29) on docker-compose.yml with what it needs where no registry can be reached, or where the
+# data directory is not on a shared mount: an image for the state database, and before `up` the data directory's mount.
 #
 #   compose.sh up -d | down | logs -f | ...     arguments as for docker compose
 #
-# Environment: MAYFLY_CONFIG, MAYFLY_DATA_DIR, MAYFLY_IMAGE, POSTGRES_IMAGE, STATE_MAJOR (17), MAYFLY_SECRETS_DIR,
-# MAYFLY_API_PUBLISH, MAYFLY_GATEWAY_PUBLISH, COMPOSE_PROJECT_NAME (mayfly).
+# Environment: MAYFLY_CONFIG, MAYFLY_DATA_DIR, MAYFLY_IMAGE, POSTGRES_IMAGE, STATE_MAJOR (17), MAYFLY_API_PUBLISH, MAYFLY_GATEWAY_PUBLISH, COMPOSE_PROJECT_NAME (mayfly).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -38,11 +37,11 @@ find_compose
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-mayfly}
 export MAYFLY_IMAGE=${MAYFLY_IMAGE:-mayfly:local}
 export MAYFLY_DATA_DIR=${MAYFLY_DATA_DIR:-/var/lib/mayfly}
-export MAYFLY_SECRETS_DIR=${MAYFLY_SECRETS_DIR:-$top/.mayfly}
-export MAYFLY_CONFIG=${MAYFLY_CONFIG:-$top/mayfly.yaml}
-
-"$here/compose-secrets.sh" "$MAYFLY_SECRETS_DIR"
-MAYFLY_SECRETS_DIR=$(cd "$MAYFLY_SECRETS_DIR" && pwd)
+if [ -z "${MAYFLY_CONFIG:-}" ]; then
+	MAYFLY_CONFIG=$top/mayfly.yaml
+	[ -f "$MAYFLY_CONFIG" ] || MAYFLY_CONFIG=$top/examples/compose.yaml
+fi
+export MAYFLY_CONFIG
 
 case " $* " in
 *" up "*)

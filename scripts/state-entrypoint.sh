@@ -2,16 +2,25 @@
 # Entrypoint of the state database in docker-compose.yml. It does not rely on the official image's own entrypoint, so that
 # images built from Debian packages serve as well.
 #
-# Expects: /state (volume), /run/state (tmpfs), /run/secrets/state_password.
+# Expects: /state and /run/state-secrets (volumes), /run/state (tmpfs). Makes the password, and the file with it that clients read.
 set -eu
 
 data=/state/pgdata
+secrets=/run/state-secrets
 
 if [ "$(id -u)" = 0 ]; then
 	# Images differ in the postgres user's number; a volume outlives the image it was made with.
 	if [ "$(stat -c %u /state)" != "$(id -u postgres)" ]; then chown -R postgres:postgres /state; fi
-	# The secret is mounted with the owner it has on the host.
-	cat /run/secrets/state_password >/run/state/password
+	if ! [ -s "$secrets/password" ]; then
+		if [ -e "$data/PG_VERSION" ]; then
+			echo "the password of the state database is lost: the volume state-secrets is empty, state-data is not" >&2
+			exit 1
+		fi
+		(umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$secrets/password.new" && mv "$secrets/password.new" "$secrets/password")
+	fi
+	# The same in the form that Postgres clients read (PostgreSQL docs, "The Password File").
+	(umask 077 && printf 'state:5432:*:mayfly:%s\n' "$(cat "$secrets/password")" >"$secrets/pgpass.new" && mv "$secrets/pgpass.new" "$secrets/pgpass")
+	cat "$secrets/password" >/run/state/password
 	chown -R postgres:postgres /run/state
 	chmod 700 /run/state
 	chmod 400 /run/state/password

@@ -34,6 +34,7 @@ const cliTimeout = 2 * time.Minute
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	s := startService(t)
+	t.Run("client.ForTest", s.testForTest)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -49,7 +50,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "setenv": setenv, "mode": mode, "running": running, "nocmdline": noCommandLine, "subst": subst,
+			"exits": exits, "setenv": setenv, "mode": mode, "running": running, "nocmdline": noCommandLine, "subst": subst, "writetoken": writeToken,
 		},
 	})
 }
@@ -222,6 +223,11 @@ func setenv(ts *testscript.TestScript, neg bool, args []string) {
 func subst(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(ts.ReadFile(args[0]), args[1], args[2])), 0o644))
+}
+
+// writeToken writes a token into a file that only its owner can read.
+func writeToken(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
 }
 
 // mode checks the permissions of a file: mode 600 file.

@@ -22,7 +22,8 @@ func TestHelp(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/cli.md")
 	check(t, err)
 	seen := map[string]bool{}
-	for _, path := range commandPaths(newRootCommand(streams{}, hooks{})) {
+	root, _ := newRootCommand(streams{}, hooks{})
+	for _, path := range commandPaths(root) {
 		name := strings.Join(append([]string{"mayfly"}, path...), "-") + ".txt"
 		seen[name] = true
 		var out, errs bytes.Buffer
@@ -71,7 +72,7 @@ func commandPaths(cmd *cobra.Command) [][]string {
 // TestEveryCommandIsHelpful: an example each, a summary, and -o json wherever something is printed.
 func TestEveryCommandIsHelpful(t *testing.T) {
 	t.Parallel()
-	root := newRootCommand(streams{}, hooks{})
+	root, _ := newRootCommand(streams{}, hooks{})
 	var visit func(*cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		for _, child := range cmd.Commands() {

@@ -35,7 +35,7 @@ func usage(format string, args ...any) error {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, s streams, h hooks) int {
-	root := newRootCommand(s, h) //nolint:contextcheck // cobra hands the context on
+	root, begun := newRootCommand(s, h) //nolint:contextcheck // cobra hands the context on
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var exit exitError
@@ -44,6 +44,8 @@ func run(ctx context.Context, args []string, s streams, h hooks) int {
 		return exitDone
 	case errors.As(err, &exit):
 		return int(exit)
+	case !begun(): // cobra's own: flags that exclude each other, and the like
+		err = usageError{err}
 	}
 	screen := newScreen(s.err)
 	for _, one := range split(err) {
@@ -81,9 +83,11 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-func newRootCommand(s streams, h hooks) *cobra.Command {
+// newRootCommand makes all commands. begun reports whether one was called as it should be, and begun.
+func newRootCommand(s streams, h hooks) (root *cobra.Command, begun func() bool) {
+	ran := false
 	sh := &shell{streams: s, conn: &connection{}, hooks: h}
-	root := &cobra.Command{
+	root = &cobra.Command{
 		Use:   "mayfly",
 		Short: "Preview databases: a sanitized, migrated Postgres for every pull request",
 		Long: "Mayfly gives every pull request its own Postgres, cloned copy-on-write from a sanitized production snapshot,\n" +
@@ -113,8 +117,8 @@ func newRootCommand(s streams, h hooks) *cobra.Command {
 	root.SetHelpCommandGroupID("server")
 	root.SetCompletionCommandGroupID("server")
 	group(root)
-	wrapArgs(root)
-	return root
+	wrapArgs(root, &ran)
+	return root, func() bool { return ran }
 }
 
 // group makes a command that only holds others show its help when called alone, and refuse what it does not have: cobra
@@ -136,8 +140,8 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// wrapArgs makes wrong arguments usage errors, for the exit code.
-func wrapArgs(cmd *cobra.Command) {
+// wrapArgs makes wrong arguments usage errors, for the exit code, and notes when a command begins.
+func wrapArgs(cmd *cobra.Command, ran *bool) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
@@ -148,8 +152,14 @@ func wrapArgs(cmd *cobra.Command) {
 			return nil
 		}
 	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(c *cobra.Command, args []string) error {
+			*ran = true
+			return run(c, args)
+		}
+	}
 	for _, child := range cmd.Commands() {
-		wrapArgs(child)
+		wrapArgs(child, ran)
 	}
 }
 

@@ -102,7 +102,7 @@ func newSnapshotRemoveCommand(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rm PREVIEW SNAPSHOT…", Aliases: []string{"remove"}, Short: "Remove snapshots; previews that were made from them keep their data", Args: cobra.MinimumNArgs(1),
 		Long:    "Remove snapshots of a preview, by name or id. Those whose preview is gone are named by id, with --project in place of the preview.",
-		Example: "  mayfly snapshot rm shop-trial before-import\n  mayfly snapshot rm --project shop s4k2…", ValidArgsFunction: s.completePreview,
+		Example: "  mayfly snapshot rm shop-trial before-import\n  mayfly snapshot rm --project shop n4k2…", ValidArgsFunction: s.completePreview,
 	}
 	s.remote(cmd, plainFormats, func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
 		remove, of := c.DeleteProjectSnapshot, name

@@ -134,8 +134,13 @@ func newTokenCreateCommand(s *shell) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		s.note("token %s for %s, until %s", created.ID, created.Subject, created.ExpiresAt.Local().Format(time.RFC1123))
-		return said(created, created.Token, "%s", created.Token), nil
+		a := said(created, created.Token, "%s", created.Token)
+		show := a.table
+		a.table = func(w *screen) error {
+			s.note("token %s for %s, until %s", created.ID, created.Subject, created.ExpiresAt.Local().Format(time.RFC1123))
+			return show(w)
+		}
+		return a, nil
 	})
 	cmd.Flags().StringVarP(&configPath, "config", "c", "", "the server's configuration file: make the token here")
 	cmd.Flags().StringVar(&r.Subject, "subject", "", "whom it is for; shown in logs and as the creator of previews; you if left out")

@@ -186,7 +186,7 @@ func (d *demo) composeRun(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, d.Compose, append([]string{"-f", d.overrideFile()}, args...)...)
 	cmd.Env = append(os.Environ(),
 		"COMPOSE_PROJECT_NAME="+d.composeProject(), "MAYFLY_CONFIG="+filepath.Join(d.config(), "mayfly.yaml"), "MAYFLY_DATA_DIR="+d.Data,
-		"MAYFLY_SECRETS_DIR="+filepath.Join(d.Dir, "state-secrets"), "MAYFLY_IMAGE="+d.ServiceImage, "POSTGRES_IMAGE="+d.Image,
+		"MAYFLY_IMAGE="+d.ServiceImage, "POSTGRES_IMAGE="+d.Image,
 		"MAYFLY_API_PUBLISH="+d.APIPublish, "MAYFLY_GATEWAY_PUBLISH="+d.GatewayPublish)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
