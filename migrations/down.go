@@ -56,7 +56,7 @@ func (goose) reverse(m Migration) (script, bool, error) {
 	return s, len(s.queries) > 0, nil
 }
 
-func (dbmate) reverse(m Migration) (script, bool, error) {
+func (dbmate) reverse(m Migration) (script, bool, error) { //nolint:unparam // as reverser has it
 	text := string(m.Up.Content)
 	down := dbmateDown.FindStringIndex(text)
 	if down == nil || !executable(text[down[0]:]) {
@@ -84,7 +84,7 @@ func (q sqitch) reverse(m Migration) (script, bool, error) {
 }
 
 // reverse takes the lines "--rollback …" of a changeset. Those that name another changeset instead of holding SQL cannot be followed.
-func (liquibase) reverse(m Migration) (script, bool, error) {
+func (liquibase) reverse(m Migration) (script, bool, error) { //nolint:unparam // as reverser has it
 	c, ok := m.own.(*liquibaseSet)
 	if !ok || c.undo == "" {
 		return script{}, false, nil

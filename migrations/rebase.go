@@ -7,7 +7,7 @@ import (
 	"github.com/mayflydb/mayfly/migrations/lint"
 )
 
-// FindingRefused: the tool would refuse what the preview has, now that the base branch is another one.
+// FindingRefused says that the tool would refuse what the preview has, now that the base branch is another one.
 const FindingRefused FindingKind = "refused"
 
 // planned are the kinds of findings that come of comparing files, and not of running them.

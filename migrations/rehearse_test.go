@@ -132,11 +132,12 @@ func TestRehearsalFinds(t *testing.T) {
 				got = &Rollback{Passed: true}
 			}
 			var found []string
-			text := got.Reason
+			said := []string{got.Reason}
 			for _, f := range got.Findings {
 				found = append(found, string(f.Kind)+" "+f.Version)
-				text += "\n" + f.Message
+				said = append(said, f.Message)
 			}
+			text := strings.Join(said, "\n")
 			if strings.Join(found, ", ") != test.findings || phases(got) != test.phases || !strings.Contains(text, b.named(test.says)) {
 				t.Errorf("%s: findings %v, wanted %q; phases %q, wanted %q\n%s", test.name, found, test.findings, phases(got), test.phases, text)
 			}
