@@ -135,6 +135,7 @@ func benchmarks() []benchmark {
 		{"wake", (*bench).measureWake},
 		{"disk", (*bench).measureSpace},
 		{"gateway", (*bench).measureGateway},
+		{"api", (*bench).measureAPI},
 		{"pr", (*bench).measurePullRequests},
 		{"webhook", (*bench).measureWebhooks},
 		{"github", (*bench).measureGitHub},

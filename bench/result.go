@@ -123,6 +123,8 @@ func goals() map[string]goal {
 		"webhook_ack_ms":         {"p99 <= 50", p99, 50},
 		"preview_disk_mib":       {"p50 <= 2", p50, 2},
 		"preview_idle_mib":       {"p50 <= 30", p50, 30},
+		"api_list_first_page_ms": {"p99 <= 50", p99, 50},
+		"api_credentials_ms":     {"p99 <= 20", p99, 20},
 
 		"migrate_observed_ms": {"ratio <= 1.1", ratio, 1.1},
 		"migrate_300_s":       {"p99 <= 10", p99, 10},
