@@ -94,14 +94,17 @@ func (c *Client) requestOnce(ctx context.Context, method, address string, header
 var errCut = errors.New("the connection broke")
 
 func (c *Client) unreachable(ctx context.Context, err error) error {
+	var refused *mayfly.Error // by the transport that the caller brought
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &mayfly.Error{Code: mayfly.CodeCancelled, Message: "cancelled", Err: ctx.Err()}
 	case ctx.Err() != nil:
 		return &mayfly.Error{Code: mayfly.CodeTimeout, Message: "the server did not answer in time", Err: ctx.Err()}
+	case errors.As(err, &refused):
+		return refused
 	}
 	return (&mayfly.Error{Code: mayfly.CodeInternal, Message: "the server cannot be reached: " + err.Error(), Err: errors.Join(errCut, err)}).
-		WithHint("is mayfly serve running, and is --server (or MAYFLY_URL) its address?")
+		WithHint("is mayfly serve running, and is --server (or MAYFLY_SERVER) its address?")
 }
 
 func refusal(response *http.Response) error {

@@ -81,6 +81,7 @@ type installation struct {
 type installationOptions struct {
 	embedded   bool   // the state database is the service's own, and there is no template
 	engineHost string // in the installation's directory, "" for the default
+	extra      string // further lines of the configuration
 }
 
 const webhookSecret = "a secret of the tests"
@@ -143,6 +144,7 @@ listen: 127.0.0.1:0
 data_dir: data
 %s
 %s
+%s
 pool: {size: 8GiB}
 gateway: {listen: '127.0.0.1:0'}
 github: {base_url: '%s', token_file: github.token, webhook_secret_file: webhook.secret}
@@ -154,7 +156,7 @@ projects:
     masking_key_file: none.key
     postgres: {major: %d, database: app, owner: app}
     migrations: {tool: golang-migrate, path: db/migrations}
-`, state, engine, in.github.URL(), pgtest.Image(t, 0).Major))
+`, state, engine, o.extra, in.github.URL(), pgtest.Image(t, 0).Major))
 	if err := os.Mkdir(filepath.Join(in.dir, "data"), 0o711); err != nil {
 		t.Fatal(err)
 	}
