@@ -1,9 +1,6 @@
 package mayfly
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // SnapshotState is where a snapshot is.
 type SnapshotState string
@@ -29,9 +26,8 @@ type Snapshot struct {
 	TemplateVersion int
 	State           SnapshotState
 	SizeBytes       int64
-	// ObservedSHA, ObservedBaseRef, ObservedBaseSHA, Applied and Report are what the preview had when it was made.
+	// ObservedSHA, ObservedBaseRef and ObservedBaseSHA are what the preview had when it was made.
 	ObservedSHA, ObservedBaseRef, ObservedBaseSHA string
-	Applied, Report                               json.RawMessage
 	// Keep means that it outlives its preview, until ExpiresAt.
 	Keep      bool
 	ExpiresAt *time.Time
