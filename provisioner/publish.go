@@ -129,8 +129,11 @@ func (s *Service) report(ctx context.Context, p *mayfly.Preview) (*migrations.Re
 	return &report, nil
 }
 
-// waitingFor says what a preview that is being made waits for ("" if nothing): a passing failure, such as a full pool.
+// waitingFor says what a preview that is being made waits for ("" if nothing): its turn, or the end of a passing failure.
 func waitingFor(p *mayfly.Preview) string {
+	if p.State == mayfly.PreviewQueued {
+		return "room for another preview"
+	}
 	if p.Failure == nil || p.State == mayfly.PreviewFailed || p.Connectable() {
 		return ""
 	}

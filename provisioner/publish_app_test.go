@@ -356,11 +356,59 @@ func TestProjectsThatShareARepositoryHaveChecksOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.asApp(t)
-	other := project("blog", "ACME/shop", template(t).major)
 	b.projects.mu.Lock()
-	b.projects.all = append(b.projects.all, other)
+	b.projects.all = append(b.projects.all, project("blog", "ACME/shop", template(t).major))
 	b.projects.mu.Unlock()
 	pr := b.open(t, "points", history())
 	b.ready(t, pr)
-	b.wantCheck(t, pr.HeadSHA(t.Context()), forge.CheckDatabase+" (shop)", "success", "ready")
+	sha := pr.HeadSHA(t.Context())
+	b.wantCheck(t, sha, forge.CheckDatabase, "success", "ready") // what is required does not change its name when a project is added
+	other, err := b.store.PreviewByPullRequest(t.Context(), "blog", b.repo.ID(), pr.Number())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Converge(t.Context(), other.ID); mayfly.ErrorCode(err) != mayfly.CodeNoTemplate {
+		t.Fatalf("converge without a template: %v", err)
+	}
+	b.publish(t, other)
+	b.wantCheck(t, sha, forge.CheckDatabase+" (blog)", "failure", "Not yet")
+	if runs := b.repo.CheckRuns(sha); len(runs) != 4 {
+		t.Errorf("there are %d checks: %+v", len(runs), runs)
+	}
+}
+
+// A pull request whose preview waits for room has checks that end, and end well when there is room.
+func TestChecksConcludeWhileTheQueueIsLong(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.asApp(t)
+	b.shelf.fill(1 << 20)
+	pr := b.open(t, "points", history())
+	b.sync(t, pr)
+	p := b.of(t, pr)
+	publish := func() {
+		t.Helper()
+		var later *provisioner.LaterError
+		if err := b.Publish(t.Context(), p.ID); err != nil && !errors.As(err, &later) {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	for _, name := range []string{forge.CheckDatabase, forge.CheckMigrations} {
+		b.wantCheck(t, p.PR.HeadSHA, name, "", "Waiting for room")
+	}
+	b.clock.advance(6 * time.Minute)
+	publish()
+	for _, name := range []string{forge.CheckDatabase, forge.CheckMigrations} {
+		b.wantCheck(t, p.PR.HeadSHA, name, "failure", "waiting for room")
+	}
+	b.allConcluded(t)
+	b.shelf.fill(0)
+	if err := b.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, b.converge(t, p.ID), mayfly.PreviewReady)
+	publish()
+	b.wantCheck(t, p.PR.HeadSHA, forge.CheckDatabase, "success", "ready")
+	b.allConcluded(t)
 }

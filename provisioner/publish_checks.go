@@ -18,9 +18,9 @@ func checkNames() []string { return []string{"database", "migrations"} }
 // checkName is a check's name on the forge.
 func checkName(name string, data forge.CheckData) string {
 	if name == "migrations" {
-		return forge.CheckName(forge.CheckMigrations, data.Project, data.Shared)
+		return forge.CheckName(forge.CheckMigrations, data.Project, data.Named)
 	}
-	return forge.CheckName(forge.CheckDatabase, data.Project, data.Shared)
+	return forge.CheckName(forge.CheckDatabase, data.Project, data.Named)
 }
 
 // publishChecks tells the checks on a commit, and ends those on commits that are no longer the head. The caller holds the publishing lock.

@@ -61,7 +61,7 @@ func (s *Service) checkData(ctx context.Context, p *mayfly.Preview, record *stor
 	}
 	project, _ := s.Projects.Project(p.Project)
 	data := forge.CheckData{
-		CommentData: comment, Shared: s.sharesRepository(project), Migrates: project.Migrations.Tool != "", Annotations: annotationsOf(report, p),
+		CommentData: comment, Named: s.namesChecks(project), Migrates: project.Migrations.Tool != "", Annotations: annotationsOf(report, p),
 	}
 	if p.State == mayfly.PreviewFailed && p.Failure != nil {
 		data.FailureCode = p.Failure.Code
@@ -70,10 +70,10 @@ func (s *Service) checkData(ctx context.Context, p *mayfly.Preview, record *stor
 		return data, err
 	}
 	switch {
-	case data.Waiting != "":
-		data.Note = "Waiting: " + data.Waiting
 	case p.State == mayfly.PreviewQueued:
 		data.Note = "It is " + s.queuedText(ctx, p) + "."
+	case data.Waiting != "":
+		data.Note = "Waiting: " + data.Waiting
 	}
 	if p.PR.Fork {
 		data = data.ForStrangers()
@@ -81,11 +81,15 @@ func (s *Service) checkData(ctx context.Context, p *mayfly.Preview, record *stor
 	return data, nil
 }
 
-// sharesRepository reports whether other projects have the project's repository.
-func (s *Service) sharesRepository(project mayfly.Project) bool {
-	return slices.ContainsFunc(s.Projects.Projects(), func(other mayfly.Project) bool {
-		return other.Name != project.Name && other.Repository != "" && strings.EqualFold(other.Repository, project.Repository)
-	})
+// namesChecks reports whether the checks of a project have its name in theirs. The first project of a repository has the plain names: a
+// branch rule that requires them goes on being fulfilled when another project is added.
+func (s *Service) namesChecks(project mayfly.Project) bool {
+	for _, other := range s.Projects.Projects() {
+		if other.Repository != "" && strings.EqualFold(other.Repository, project.Repository) {
+			return other.Name != project.Name
+		}
+	}
+	return false
 }
 
 // patience is for how long a preview that waits for something is told as under way. Then its checks conclude, and are set right when
@@ -108,7 +112,8 @@ func (s *Service) waiting(ctx context.Context, p *mayfly.Preview, record *store.
 			return "", false, err
 		}
 	}
-	return what, p.Failure.Code == mayfly.CodeNoTemplate || s.Clock().Sub(*record.WaitingSince) >= patience, nil
+	noTemplate := p.Failure != nil && p.Failure.Code == mayfly.CodeNoTemplate
+	return what, noTemplate || s.Clock().Sub(*record.WaitingSince) >= patience, nil
 }
 
 // lookAgain says after how long the checks of a preview that waits are to be looked at again; 0 for never.

@@ -50,7 +50,7 @@ func (s *Service) tellOutcome(ctx context.Context, project mayfly.Project, pr *f
 			RepositoryID: pr.RepositoryID, Number: pr.Number, Project: project.Name, State: o.State, HeadSHA: pr.HeadSHA, Note: o.Reason,
 			LastCommand: lastCommand(known),
 		},
-		Shared: s.sharesRepository(project), Reason: o.Reason, Annotations: o.Annotations,
+		Named: s.namesChecks(project), Reason: o.Reason, Annotations: o.Annotations,
 	}
 	if err := s.publishChecks(ctx, key, pr.HeadSHA, data); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 type CheckData struct {
 	CommentData
 
-	// Shared is true if other projects have the same repository: the names of the checks then say which project it is.
-	Shared bool
+	// Named is true if the names of the checks say which project it is: another project has the plain ones in the same repository.
+	Named bool
 	// Reason says why there is no preview; "" for the usual words.
 	Reason string
 	// Waiting says what a preview that is being made waits for, "" for nothing; WaitingLong that it has taken too long to go on without
@@ -30,8 +30,8 @@ type CheckData struct {
 func Checks(d CheckData) (database, migrations Check) {
 	base := Check{DetailsURL: safeLink(d.PageURL), ExternalID: ExternalID(d.Project, d.Number)}
 	database, migrations = base, base
-	database.Name = CheckName(CheckDatabase, d.Project, d.Shared)
-	migrations.Name = CheckName(CheckMigrations, d.Project, d.Shared)
+	database.Name = CheckName(CheckDatabase, d.Project, d.Named)
+	migrations.Name = CheckName(CheckMigrations, d.Project, d.Named)
 	database.State, database.Title = databaseCheck(d)
 	migrations.State, migrations.Title = migrationsCheck(d)
 	database.Summary, migrations.Summary = checkSummaries(d)
@@ -95,12 +95,14 @@ func databaseCheck(d CheckData) (CheckState, string) {
 // underWay is a check that has not ended, unless it waits for so long that it is better to say so.
 func underWay(d CheckData) (CheckState, string) {
 	switch {
+	case d.State == StateQueued && d.WaitingLong:
+		return CheckError, "Not yet: waiting for room"
 	case d.Waiting != "" && d.WaitingLong:
 		return CheckError, "Not yet: " + d.Waiting
-	case d.Waiting != "":
-		return CheckRunning, "Waiting: " + d.Waiting
 	case d.State == StateQueued:
 		return CheckRunning, "Waiting for room"
+	case d.Waiting != "":
+		return CheckRunning, "Waiting: " + d.Waiting
 	case d.State == StateMigrating:
 		return CheckRunning, "Applying migrations"
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/mayflydb/mayfly"
 )
 
-// The names of the checks. A project that shares its repository with others has its name behind them (CheckName).
+// The names of the checks. Of several projects of a repository all but the first have theirs behind them (CheckName).
 const (
 	CheckDatabase   = "mayfly / database"
 	CheckMigrations = "mayfly / migrations"
 )
 
-// CheckName returns the name under which a check is shown and can be required. shared is true if other projects have the same repository.
-func CheckName(check, project string, shared bool) string {
-	if !shared {
+// CheckName returns the name under which a check is shown and can be required. named is true if another project has the plain name.
+func CheckName(check, project string, named bool) string {
+	if !named {
 		return check
 	}
 	return check + " (" + project + ")"
