@@ -33,7 +33,7 @@ type rule struct {
 func rules() []rule {
 	stages := []string{"webhooks/...", "templates/...", "sanitize/...", "migrations/...", "provisioner"}
 	drivers := []string{"provisioner/docker/...", "provisioner/cow/..."}
-	testSupport := []string{"internal/pgtest", "internal/auth/authtest", "internal/forge/forgetest", "provisioner/driver/drivertest"}
+	testSupport := []string{"internal/pgtest", "internal/auth/authtest", "internal/forge/forgetest", "provisioner/driver/drivertest", "provisioner/driver/memory"}
 	programs := []string{"cmd/...", "bench/...", "examples/..."}
 
 	return []rule{
