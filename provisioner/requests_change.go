@@ -185,7 +185,7 @@ func (s *Service) unprotected(p *mayfly.Preview, what string) error {
 	if p.ProtectedReason != "" {
 		text += ": " + p.ProtectedReason
 	}
-	return mayfly.Errorf(mayfly.CodeProtected, "%s", text).WithHint("%s did that; a maintainer can end it: mayfly unprotect %s", or(p.ProtectedBy, "somebody"), p.Name)
+	return mayfly.Errorf(mayfly.CodeProtected, "%s", text).WithHint("%s did that; a maintainer can end it: mayfly protect %s --off", or(p.ProtectedBy, "somebody"), p.Name)
 }
 
 // mayRebuild refuses to make a protected preview anew while there is something of it to be lost.

@@ -308,7 +308,7 @@ func (s *Service) originOf(ctx context.Context, p *mayfly.Preview) (*mayfly.Snap
 	}
 	if n.State != mayfly.SnapshotReady {
 		return nil, mayfly.Errorf(mayfly.CodeInvalid, "the snapshot that preview %s was made from is gone", p.Name).
-			WithHint("reset it to a template: mayfly reset %s --newest", p.Name)
+			WithHint("reset it to a template: mayfly reset %s --template newest", p.Name)
 	}
 	return n, nil
 }
