@@ -140,7 +140,7 @@ func (b *bench) neededTemplates() []string {
 	if b.selected("create") {
 		return b.sizeProjects()
 	}
-	for _, name := range []string{"wake", "disk", "gateway", "api", "pr", "webhook", "github", "hundred"} {
+	for _, name := range []string{"wake", "cli", "disk", "gateway", "api", "pr", "webhook", "github", "hundred"} {
 		if b.selected(name) {
 			return b.sizeProjects()[:1]
 		}

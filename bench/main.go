@@ -133,6 +133,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"create", (*bench).measureCreate},
 		{"wake", (*bench).measureWake},
+		{"cli", (*bench).measureCLI},
 		{"disk", (*bench).measureSpace},
 		{"gateway", (*bench).measureGateway},
 		{"api", (*bench).measureAPI},

@@ -47,15 +47,15 @@ func (s *shell) attempt(key string, r client.CreatePreview) (*attempt, error) {
 	digest := sha256.Sum256(append([]byte(t.server+"\x00"), raw...))
 	path := filepath.Join(cacheDir(), "requests", hex.EncodeToString(digest[:16]))
 	if os.MkdirAll(filepath.Dir(path), 0o700) != nil {
-		return fresh, nil
+		return fresh, nil //nolint:nilerr // as below
 	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return fresh, nil //nolint:nilerr // see above
+		return fresh, nil //nolint:nilerr // a machine on which nothing can be written
 	}
 	if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		_ = file.Close()
-		return fresh, nil
+		return fresh, nil //nolint:nilerr // another command does the same at this moment
 	}
 	fresh.file = file
 	if kept, err := os.ReadFile(path); err == nil {

@@ -3,8 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +35,7 @@ func (f *auditFlags) add(s *shell, cmd *cobra.Command) {
 	flags.StringVar(&f.Action, "action", "", "only this action, such as preview.delete, or all of a kind, such as preview")
 	flags.StringVar(&f.Outcome, "outcome", "", "done, denied or failed")
 	flags.StringVar(&f.Name, "name", "", "only what was done to the thing of this name, such as a preview")
-	flags.StringVar(&f.AuditOptions.Token, "with-token", "", "only what was done with the token of this id")
+	flags.StringVar(&f.Token, "with-token", "", "only what was done with the token of this id")
 	flags.StringVar(&f.since, "since", "", "only from this moment on: 2026-03-01T04:30:00Z, or 24h ago")
 	flags.StringVar(&f.until, "until", "", "only before this moment")
 	_ = cmd.RegisterFlagCompletionFunc("project", s.completeProject)
@@ -85,7 +85,7 @@ func newAuditListCommand(s *shell) *cobra.Command {
 			if len(all) == limit {
 				break
 			}
-			all, ids = append(all, e), append(ids, fmt.Sprint(e.ID))
+			all, ids = append(all, e), append(ids, strconv.FormatInt(e.ID, 10))
 			rows = append(rows, []string{e.At.Local().Format("2006-01-02 15:04:05"), e.Actor, e.Action, e.Outcome, e.Name, e.Address, e.Token})
 		}
 		return &answer{value: all, names: ids, table: func(w *screen) error {

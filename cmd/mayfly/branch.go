@@ -40,11 +40,13 @@ func newBranchCommand(s *shell) *cobra.Command {
 			full := r.Project + "-" + r.Name
 			p, err := c.Preview(ctx, full)
 			if mayfly.ErrorCode(err) == mayfly.CodeNotFound {
-				a, err := s.create(ctx, c, r, "", &w)
-				if mayfly.ErrorCode(err) != mayfly.CodeConflict {
-					return a, err
+				a, createErr := s.create(ctx, c, r, "", &w)
+				if mayfly.ErrorCode(createErr) != mayfly.CodeConflict {
+					return a, createErr
 				}
-				p, err = c.Preview(ctx, full) // another command made it meanwhile
+				if p, err = c.Preview(ctx, full); mayfly.ErrorCode(err) == mayfly.CodeNotFound {
+					return nil, createErr // it is something else than another command that was faster
+				}
 			}
 			if err != nil {
 				return nil, err

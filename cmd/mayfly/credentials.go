@@ -17,7 +17,7 @@ type access struct {
 
 func (a *access) add(cmd *cobra.Command) {
 	a.waiting.add(cmd, defaultTimeout)
-	a.waiting.addSHA(cmd)
+	a.addSHA(cmd)
 	a.addLogin(cmd)
 }
 

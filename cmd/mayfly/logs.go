@@ -69,7 +69,7 @@ func (c cleaned) Write(p []byte) (int, error) {
 	if !c.terminal {
 		return c.screen.Write(p)
 	}
-	if _, err := io.WriteString(c.screen.Writer, clean(string(p))); err != nil {
+	if _, err := io.WriteString(c.Writer, clean(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -240,10 +240,9 @@ func applyTo(ctx context.Context, s *shell, db *pgx.Conn, c *compared, preview s
 		return nil, err
 	}
 	return &answer{value: report, problem: err, table: func(w *screen) error {
-		if err != nil {
-			return nil
+		if report.Failure == nil {
+			fmt.Fprintf(w, "%d applied\n", len(report.Applied))
 		}
-		_, err := fmt.Fprintf(w, "%d applied\n", len(report.Applied))
-		return err
+		return nil
 	}}, nil
 }

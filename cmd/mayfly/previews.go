@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -107,7 +108,7 @@ func credentialsAnswer(c *client.Credentials) *answer {
 		value: c, urls: func(context.Context) ([]string, error) { return []string{c.URL}, nil }, names: []string{c.URL},
 		table: func(w *screen) error {
 			return w.rows([]string{"HOST", "PORT", "DATABASE", "USER", "PASSWORD", "SSLMODE"},
-				[][]string{{c.Host, fmt.Sprint(c.Port), c.Database, c.User, c.Password, c.SSLMode}})
+				[][]string{{c.Host, strconv.Itoa(c.Port), c.Database, c.User, c.Password, c.SSLMode}})
 		},
 	}
 }

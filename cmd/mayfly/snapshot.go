@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,14 +65,13 @@ func newSnapshotListCommand(s *shell) *cobra.Command {
 		Example: "  mayfly snapshot ls shop-trial\n  mayfly snapshot ls --project shop",
 	}
 	s.remote(cmd, plainFormats, func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
-		found := c.ProjectSnapshots
-		of := name
-		if len(args) == 1 {
-			found, of = c.Snapshots, args[0]
-		} else if project, err := s.project(ctx, c, name); err != nil {
-			return nil, err
-		} else {
-			of = project
+		found, of := c.Snapshots, strings.Join(args, "")
+		if of == "" {
+			var err error
+			if of, err = s.project(ctx, c, name); err != nil {
+				return nil, err
+			}
+			found = c.ProjectSnapshots
 		}
 		all := []client.Snapshot{}
 		for one, err := range found(ctx, of) {
@@ -123,7 +124,7 @@ func newSnapshotRemoveCommand(s *shell) *cobra.Command {
 		}
 		return &answer{value: removed, names: removed, problem: errors.Join(failures...), table: func(w *screen) error {
 			for _, one := range removed {
-				s.note("%s is removed", one)
+				fmt.Fprintln(w, cell(one)+" is removed")
 			}
 			return nil
 		}}, nil

@@ -69,7 +69,7 @@ func (d Dir) putToken(name string, t Token) error {
 	if err := os.MkdirAll(filepath.Dir(d.tokenPath(name)), 0o700); err != nil {
 		return mayfly.Errorf(mayfly.CodeInvalid, "make the directory of tokens: %w", err)
 	}
-	raw, err := json.Marshal(t)
+	raw, err := json.Marshal(t) //nolint:gosec // it is what the file is for, which only its owner can read
 	if err != nil {
 		return fmt.Errorf("encode the token: %w", err)
 	}

@@ -100,7 +100,7 @@ func browse(t *testing.T, page string) {
 	t.Helper()
 	u, _ := url.Parse(page)
 	for _, address := range []string{u.Query().Get("redirect_uri") + "?state=guessed&code=stolen", page} {
-		response, err := http.Get(address) //nolint:noctx // a test
+		response, err := http.Get(address)
 		if err != nil {
 			t.Error(err)
 			return

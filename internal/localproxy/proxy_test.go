@@ -66,10 +66,10 @@ func TestProxy(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	listener := listen(t)
-	proxy := &localproxy.Proxy{Gateway: gateway(t, 'S'), TLS: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, Failed: func(err error) { t.Error(err) }} //nolint:gosec // the certificate is made up
+	proxy := &localproxy.Proxy{Gateway: gateway(t, 'S'), TLS: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, Failed: func(err error) { t.Error(err) }}
 	ended := make(chan error, 1)
 	go func() { ended <- proxy.Serve(ctx, listener) }()
-	client, err := net.Dial("tcp", listener.Addr().String()) //nolint:noctx // a test
+	client, err := net.Dial("tcp", listener.Addr().String())
 	check(t, err)
 	defer client.Close()
 	for _, code := range []uint32{80877104, 80877103} {
@@ -106,7 +106,7 @@ func TestNoEncryption(t *testing.T) {
 		failed := make(chan error, 1)
 		proxy := &localproxy.Proxy{Gateway: address, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Failed: func(err error) { failed <- err }}
 		go func() { _ = proxy.Serve(t.Context(), listener) }()
-		client, err := net.Dial("tcp", listener.Addr().String()) //nolint:noctx // a test
+		client, err := net.Dial("tcp", listener.Addr().String())
 		check(t, err)
 		_, err = client.Write(startup(196608))
 		check(t, err)
