@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -108,11 +109,32 @@ func (s *Service) knownPullRequest(ctx context.Context, q auth.CIQuery) (*auth.C
 	}
 	approved := false
 	if of.PR.Fork {
-		if approved, err = s.Store.ForkApproved(ctx, of); err != nil {
+		if approved, err = s.approvedFor(ctx, of, q.Commit); err != nil {
 			return nil, err
 		}
 	}
 	return &auth.CIPullRequest{RepositoryID: q.RepositoryID, Number: of.PR.Number, Fork: of.PR.Fork, Approved: approved}, nil
+}
+
+// approvedFor reports whether a job on a commit may have the preview of a fork: if what the job runs on is the approved head, merged. What
+// the state database knows is not enough: the head may have been pushed a moment ago, and a job of an earlier one may still be running.
+func (s *Service) approvedFor(ctx context.Context, p *mayfly.Preview, commit string) (bool, error) {
+	approved, err := s.Store.ForkApproved(ctx, p)
+	if err != nil || !approved || commit == "" {
+		return false, err
+	}
+	now, err := s.Forge.PullRequest(ctx, p.PR.RepositoryID, p.PR.Number)
+	if err != nil {
+		return false, err
+	}
+	if !now.Open() || now.HeadSHA != p.PR.HeadSHA {
+		return false, nil
+	}
+	parents, err := s.Forge.CommitParents(ctx, p.PR.RepositoryID, commit)
+	if mayfly.ErrorCode(err) == mayfly.CodeHeadGone {
+		return false, nil
+	}
+	return slices.Contains(parents, p.PR.HeadSHA), err
 }
 
 // asksFor reports whether a pull request is the one that is asked for. The branch of a fork may have any name, and names none of ours.

@@ -87,6 +87,13 @@ func (g *github) PullRequest(_ context.Context, repositoryID int64, number int) 
 	return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no pull request %d", number)
 }
 
+// CommitParents has commits that are named by the first digit of the head that they merge.
+func (g *github) CommitParents(_ context.Context, _ int64, sha string) ([]string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return []string{strings.Repeat("0", 40), strings.Repeat(sha[:1], 40)}, g.look()
+}
+
 func (g *github) OpenPullRequests(context.Context, int64) ([]*forge.PullRequest, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -115,6 +122,7 @@ func setupCI(t *testing.T, change ...func(*Options)) *ciBed {
 			{RepositoryID: shopID, Number: 43, State: "open", HeadRef: "add-phones", HeadSHA: strings.Repeat("b", 40), Fork: true},
 			{RepositoryID: shopID, Number: 44, State: "closed", HeadRef: "old"},
 			{RepositoryID: shopID, Number: 45, State: "open", HeadRef: "twice"}, {RepositoryID: shopID, Number: 46, State: "open", HeadRef: "twice"},
+			{RepositoryID: shopID, Number: 50, State: "open", HeadRef: "fork", HeadSHA: strings.Repeat("c", 40), Fork: true},
 		},
 	}}
 	b.bed = setup(t, append([]func(*Options){func(o *Options) {
@@ -340,12 +348,27 @@ func TestExchangeOtherWays(t *testing.T) {
 	_, err = b.pool.Exec(t.Context(), `
 		insert into pull_request (project, repository_id, number, approved_sha) values ('shop', $1, 50, $2)`, shopID, strings.Repeat("c", 40))
 	must(t, err)
-	if got := b.granted(b.issuer.Sign(actions(50, nil)), nil); got.Preview != "shop-pr-50" {
+	of := func(digit string) string { return b.issuer.Sign(actions(50, map[string]any{"sha": digit + strings.Repeat("1", 39)})) }
+	if got := b.granted(of("c"), nil); got.Preview != "shop-pr-50" {
 		t.Errorf("a fork's head that was approved: %+v", got)
 	}
+	b.refusedExchange("a job of an earlier head, still running", of("b"))
+	head := func(sha string) {
+		b.github.set(func() { b.github.pulls[len(b.github.pulls)-1].HeadSHA = sha })
+	}
+	head(strings.Repeat("d", 40))
+	b.refusedExchange("a head that was pushed after the approved one and that nobody has heard of", of("d"))
+	b.refusedExchange("a job of the approved head, after the push", of("c"))
+	head(strings.Repeat("c", 40))
+	b.granted(of("c"), nil)
+	b.github.set(func() { b.github.down = true })
+	if r := b.exchange(of("c"), nil); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a fork's while nobody knows its head: %d %s", r.StatusCode, r.body)
+	}
+	b.github.set(func() { b.github.down = false })
 	_, err = b.pool.Exec(t.Context(), `update preview set head_sha = $1 where id = $2`, strings.Repeat("d", 40), p.ID)
 	must(t, err)
-	b.refusedExchange("a fork's head after the approved one", b.issuer.Sign(actions(50, nil)))
+	b.refusedExchange("a fork's head after the approved one", of("d"))
 }
 
 func (b *ciBed) refusedExchange(what, idToken string) {

@@ -20,6 +20,8 @@ type CIQuery struct {
 	Project               string // the project whose repository is meant, with RepositoryID 0
 	Number                int
 	Branch                string // with Number 0
+	// Commit is what the job runs on, which for a pull request is a merge of its head into its base; "" where the token does not say.
+	Commit string
 }
 
 // CIPullRequest is what is known of a pull request that a CI system asks for.
@@ -28,7 +30,7 @@ type CIPullRequest struct {
 	Number       int
 	Projects     []string // those of its repository
 	Fork         bool
-	Approved     bool // by somebody with write access, if it is a fork's
+	Approved     bool // if it is a fork's: its head is what somebody with write access approved, and the job runs on a merge of that
 }
 
 // PullRequests knows the pull requests of the configured repositories.
@@ -258,7 +260,7 @@ func (e *Exchange) pullRequest(ctx context.Context, issuer *CIIssuer, wanted wan
 		return Limit{}, "", err
 	}
 	if pr.Fork && !pr.Approved {
-		return Limit{}, "", deny("pull request %d is a fork's, and its head was not approved", pr.Number)
+		return Limit{}, "", deny("pull request %d is a fork's, and the commit that the job runs on was not approved", pr.Number)
 	}
 	if issuer.Project != "" {
 		if project != "" && project != issuer.Project {

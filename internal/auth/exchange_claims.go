@@ -89,6 +89,7 @@ func (c *CIIssuer) ofActions(identity *Identity, r ExchangeRequest) (wanted, err
 	if w.query.OwnerID, err = idClaim(identity, "repository_owner_id"); err != nil {
 		return w, err
 	}
+	w.query.Commit = identity.Claim("sha")
 	ref := identity.Claim("ref")
 	if event == "pull_request" {
 		if w.query.Number, err = numberIn(pullRef, ref); err != nil {

@@ -30,3 +30,28 @@ func (c *Client) BranchHead(ctx context.Context, repoID int64, branch string) (s
 		return sha, nil
 	}
 }
+
+// CommitParents returns the ids of a commit's parents. CodeHeadGone if the repository has no such commit.
+func (c *Client) CommitParents(ctx context.Context, repoID int64, sha string) ([]string, error) {
+	gone := mayfly.Errorf(mayfly.CodeHeadGone, "there is no commit %.40q in repository %d", sha, repoID)
+	if !shaPattern.MatchString(sha) {
+		return nil, gone
+	}
+	var commit github.Commit
+	err := c.asRepository(ctx, repoID, func(who account) error {
+		return c.get(ctx, who, fmt.Sprintf("repositories/%d/git/commits/%s", repoID, sha), &commit)
+	})
+	switch {
+	case mayfly.ErrorCode(err) == mayfly.CodeNotFound:
+		return nil, err
+	case errors.Is(err, errNotFound):
+		return nil, gone
+	case err != nil:
+		return nil, fmt.Errorf("read commit %s of repository %d: %w", sha, repoID, err)
+	}
+	parents := make([]string, len(commit.Parents))
+	for i, parent := range commit.Parents {
+		parents[i] = parent.GetSHA()
+	}
+	return parents, nil
+}
