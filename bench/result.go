@@ -125,6 +125,8 @@ func goals() map[string]goal {
 		"preview_idle_mib":       {"p50 <= 30", p50, 30},
 		"api_list_first_page_ms": {"p99 <= 50", p99, 50},
 		"api_credentials_ms":     {"p99 <= 20", p99, 20},
+		"cli_help_ms":            {"p99 <= 50", p99, 50},
+		"cli_create_wait_ms":     {"p50 <= API + 100", func(r Result) float64 { return r.P50 - r.Baseline.P50 }, 100},
 
 		"migrate_observed_ms": {"ratio <= 1.1", ratio, 1.1},
 		"migrate_300_s":       {"p99 <= 10", p99, 10},

@@ -17,6 +17,7 @@ func (s *Server) routes() []route {
 	return append(s.lifeRoutes(), []route{
 		{pattern: "GET /user", handle: s.getUser},
 		{pattern: "GET /app", asApp: true, handle: s.getApp},
+		{pattern: "GET /app/hook/config", asApp: true, handle: s.getHookConfig},
 		{pattern: "POST /app/installations/{installation}/access_tokens", asApp: true, handle: s.createToken},
 		{pattern: "GET /repositories/{id}/installation", asApp: true, handle: s.getInstallation},
 		{pattern: "GET /repositories/{id}", handle: s.getRepository},

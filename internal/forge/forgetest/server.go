@@ -69,6 +69,7 @@ type Server struct {
 	suspended    map[int64]bool    // installations
 	removed      map[int64]bool    // installations
 	life         life
+	appHook      string // where the App's deliveries go
 	signIns      signIns
 }
 
