@@ -13,7 +13,7 @@ type PolicyForge interface {
 	File(ctx context.Context, repositoryID int64, sha, name string, limit int) (content []byte, ok bool, err error)
 	ChangedFiles(ctx context.Context, repositoryID int64, number int) (paths []string, complete bool, err error)
 	CommitParents(ctx context.Context, repositoryID int64, sha string) ([]string, error)
-	MayWrite(ctx context.Context, repositoryID int64, login string) (bool, error)
+	MayWrite(ctx context.Context, repositoryID int64, login string, userID int64) (bool, error)
 	React(ctx context.Context, repositoryID, commentID int64, reaction forge.Reaction) error
 	Self(ctx context.Context) (string, error)
 }

@@ -21,7 +21,7 @@ func (s *Service) handleCheck(ctx context.Context, d *store.Delivery, body *payl
 	if body.Sender.Type != "User" {
 		return ignored("the sender is not a person")
 	}
-	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, body.Sender.Login)
+	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, body.Sender.Login, body.Sender.ID)
 	if err != nil {
 		return done{}, err
 	}

@@ -100,7 +100,7 @@ func (s *Service) handleComment(ctx context.Context, d *store.Delivery, body *pa
 		}
 		return ignored("the comment is our own")
 	}
-	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, login)
+	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, login, body.Comment.User.ID)
 	if err != nil {
 		return done{}, err
 	}
@@ -389,7 +389,7 @@ func (s *Service) commandApprove(ctx context.Context, d *store.Delivery, c comma
 			if short := strings.ToLower(arguments[0]); len(short) < 7 || !strings.HasPrefix(pr.HeadSHA, short) {
 				return refused(chosen, "That is not the newest commit of the pull request.")
 			}
-		} else if known.HeadSHA != pr.HeadSHA || known.HeadSeenAt.After(c.at.Add(clockTolerance)) {
+		} else if !couldBeSeen(known, pr.HeadSHA, c.at) {
 			return refused(chosen, "Another commit was pushed just before. Look at it, and name it: /mayfly approve %.12s", pr.HeadSHA)
 		}
 		if err := s.Store.Approve(ctx, keyOf(project, pr), pr.HeadSHA, "github:"+c.by, s.Clock()); err != nil {

@@ -118,9 +118,10 @@ func TestCommandsOfOthersAreIgnoredWithoutAWord(t *testing.T) {
 			}
 		}
 	}
-	// Not a command, edited, by a bot, by an app in somebody's name.
+	// Not a command, edited, by a bot, by an app in somebody's name, by somebody whose login is another's now.
 	for name, more := range map[string]map[string]any{
 		"not a command": {"body": "see /mayfly destroy"},
+		"another id":    {"user": map[string]any{"login": "maria", "id": 1, "type": "User"}},
 		"a bot":         {"user": map[string]any{"login": "maria", "type": "Bot"}},
 		"an app":        {"performed_via_github_app": map[string]any{"id": 1}},
 	} {
@@ -135,6 +136,10 @@ func TestCommandsOfOthersAreIgnoredWithoutAWord(t *testing.T) {
 	comment := map[string]any{"id": 78, "body": "/mayfly destroy", "user": map[string]any{"login": "maria", "type": "User"}}
 	if d := b.event(t, "issue_comment", "edited", pr.Number(), b.with(t, "maria", map[string]any{"comment": comment})); d.State != store.DeliveryIgnored {
 		t.Errorf("an edited comment is %s", d.State)
+	}
+	b.repo.SetRole("maria", "none") // after she wrote it, and before it was delivered
+	if reactions, d, _ := b.say(t, pr, "maria", "/mayfly destroy"); len(reactions) != 0 || d.State != store.DeliveryIgnored {
+		t.Errorf("somebody who lost write access gets %v; the delivery is %s", reactions, d.State)
 	}
 	if b.preview(t, p.ID).WantDeleted {
 		t.Error("the preview is being removed")
@@ -240,6 +245,13 @@ func TestForkNeedsApprovalOfEachCommit(t *testing.T) {
 	b.event(t, "pull_request", "edited", pr.Number(), b.with(t, "mallory", nil))
 	if b.of(t, pr) != nil {
 		t.Fatal("a stranger approved their own pull request")
+	}
+	if reactions, _, _ := b.say(t, pr, "maria", "/mayfly approve"); len(reactions) != 1 || reactions[0] != "-1" || b.of(t, pr) != nil {
+		t.Errorf("approving what was pushed just before, without naming it, gets %v", reactions)
+	}
+	label("maria")
+	if b.of(t, pr) != nil {
+		t.Fatal("a label approves what was pushed just before")
 	}
 	b.clock.advance(time.Minute)
 	if reactions, _, _ := b.say(t, pr, "maria", "/mayfly approve "+pr.HeadSHA(t.Context())[:10]); len(reactions) != 1 || reactions[0] != "eyes" {

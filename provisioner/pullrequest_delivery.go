@@ -57,6 +57,7 @@ type payload struct {
 }
 
 type person struct {
+	ID    int64  `json:"id"`
 	Login string `json:"login"`
 	Type  string `json:"type"` // "User", "Bot", "Organization"
 }
@@ -171,7 +172,7 @@ func (s *Service) approveByLabel(ctx context.Context, d *store.Delivery, body *p
 	if body.Sender.Type != "User" {
 		return nil
 	}
-	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, body.Sender.Login)
+	may, err := s.Forge.MayWrite(ctx, d.RepositoryID, body.Sender.Login, body.Sender.ID)
 	if err != nil || !may {
 		return err
 	}
@@ -182,8 +183,8 @@ func (s *Service) approveByLabel(ctx context.Context, d *store.Delivery, body *p
 			return err
 		}
 		sha := body.PullRequest.Head.SHA
-		if known.HeadSHA != sha || known.HeadSeenAt.After(body.PullRequest.UpdatedAt.Add(clockTolerance)) {
-			s.Logger.WarnContext(ctx, "a label does not approve a commit that nobody could have seen", "project", project.Name, "number", d.Number)
+		if !couldBeSeen(known, sha, body.PullRequest.UpdatedAt) {
+			s.Logger.WarnContext(ctx, "a label does not approve a commit that was pushed just before", "project", project.Name, "number", d.Number)
 			continue
 		}
 		if err := s.Store.Approve(ctx, key, sha, "github:"+body.Sender.Login, s.Clock()); err != nil {
@@ -193,8 +194,14 @@ func (s *Service) approveByLabel(ctx context.Context, d *store.Delivery, body *p
 	return nil
 }
 
-// clockTolerance is by how much GitHub's clock, which counts whole seconds, may seem to be behind ours.
-const clockTolerance = time.Second
+// timeToLook is for how long a commit has to have been the head when it is approved without being named. A page in a browser shows what was
+// pushed a little later, people answer to what they have read, and GitHub's clock, which counts whole seconds, is not quite ours.
+const timeToLook = 10 * time.Second
+
+// couldBeSeen reports whether somebody who wrote something at a time can have meant the commit as the head.
+func couldBeSeen(known *store.KnownPullRequest, sha string, at time.Time) bool {
+	return known.HeadSHA == sha && !known.HeadSeenAt.Add(timeToLook).After(at)
+}
 
 // handlePush looks at the pull requests whose base the branch is. Pushes to heads come as synchronize.
 func (s *Service) handlePush(ctx context.Context, d *store.Delivery, body *payload) (done, error) {

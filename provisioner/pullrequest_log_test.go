@@ -116,7 +116,7 @@ func (everywhere) BranchHead(context.Context, int64, string) (string, error) {
 	return strings.Repeat("b", 40), nil
 }
 
-func (everywhere) MayWrite(context.Context, int64, string) (bool, error) { return true, nil }
+func (everywhere) MayWrite(context.Context, int64, string, int64) (bool, error) { return true, nil }
 
 func (everywhere) React(context.Context, int64, int64, forge.Reaction) error { return nil }
 

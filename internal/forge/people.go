@@ -24,8 +24,9 @@ const (
 )
 
 // MayWrite reports whether somebody may push to a repository now (GitHub docs, "Get repository permissions for a user": the
-// permission maintain is told as write, and triage as read). Somebody unknown may not.
-func (c *Client) MayWrite(ctx context.Context, repoID int64, login string) (bool, error) {
+// permission maintain is told as write, and triage as read). Somebody unknown may not, and neither may whoever has a login now that was
+// somebody else's when that did something: userID, or 0 if it is not known.
+func (c *Client) MayWrite(ctx context.Context, repoID int64, login string, userID int64) (bool, error) {
 	if login == "" {
 		return false, nil
 	}
@@ -40,6 +41,9 @@ func (c *Client) MayWrite(ctx context.Context, repoID int64, login string) (bool
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("read what %q may do in repository %d: %w", login, repoID, err)
+	}
+	if userID != 0 && level.GetUser().GetID() != userID {
+		return false, nil
 	}
 	return level.GetPermission() == "admin" || level.GetPermission() == "write", nil
 }
