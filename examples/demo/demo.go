@@ -207,7 +207,7 @@ func (d *demo) runService(ctx context.Context) error {
 
 func (d *demo) runTemplate(ctx context.Context) error {
 	began := time.Now()
-	if err := d.mayfly(ctx, "template", "build", "--project", "shop", "--wait"); err != nil {
+	if err := d.mayfly(ctx, "template", "build", "--project", "shop", "--wait", "-o", "table"); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -255,7 +255,7 @@ func (d *demo) explain() {
 	d.screen.say(`
    It is left running. To use it:
 
-     export MAYFLY_URL=%s
+     export MAYFLY_SERVER=%s
      export MAYFLY_TOKEN="$(cat %s)"
      export PATH="%s:$PATH"
 

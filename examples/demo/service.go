@@ -253,7 +253,7 @@ func (d *demo) ask(ctx context.Context, args ...string) (string, error) {
 }
 
 func (d *demo) environment() []string {
-	return append(os.Environ(), "MAYFLY_URL="+d.URL, "MAYFLY_TOKEN="+d.token, "MAYFLY_PROJECT=shop", "PSQL_PAGER=", "PAGER=")
+	return append(os.Environ(), "MAYFLY_SERVER="+d.URL, "MAYFLY_TOKEN="+d.token, "MAYFLY_PROJECT=shop", "PSQL_PAGER=", "PAGER=")
 }
 
 // serviceLog returns the end of the service's log.

@@ -296,8 +296,33 @@ func (d *demo) runSearch(ctx context.Context) error {
 	return d.searchFiles(ctx)
 }
 
+// awaitRehearsal waits until the clone is gone on which the migrations are rolled back for a try: files must not vanish below a search.
+func (d *demo) awaitRehearsal(ctx context.Context) error {
+	var said string
+	err := poll(ctx, time.Minute, func() (bool, error) {
+		preview, err := d.api.Preview(ctx, mayfly.PullRequestName("shop", d.first.Number))
+		if err != nil {
+			return false, err
+		}
+		for _, step := range preview.Steps {
+			if step.Name == "rehearse rollback" && step.FinishedAt != nil {
+				said = step.Detail
+				return step.Error == "", nil
+			}
+		}
+		return false, fmt.Errorf("the rollback of %s is not rehearsed", preview.Name)
+	})
+	if err != nil {
+		return err
+	}
+	return d.check(said != "", "rolled back for a try, on a clone that is gone: %s", said)
+}
+
 // searchFiles searches the pool's files as whoever steals the disk would: heap, indexes, WAL, statistics.
 func (d *demo) searchFiles(ctx context.Context) error {
+	if err := d.awaitRehearsal(ctx); err != nil {
+		return err
+	}
 	const script = `
 set -- "$1" "$(find "$1/pool" -name PG_VERSION -path '*/pgdata/PG_VERSION' | wc -l)"
 echo "$2"
@@ -431,7 +456,7 @@ func (d *demo) runSandbox(ctx context.Context) error {
 		return err
 	}
 	d.screen.measured("asleep → first result, woken by connecting", time.Since(began))
-	if err := d.mayfly(ctx, "ls"); err != nil {
+	if err := d.mayfly(ctx, "ls", "-o", "table"); err != nil {
 		return err
 	}
 	if d.options.keep {
