@@ -169,13 +169,13 @@ func (p *Preview) Resource(generation int64) string { return fmt.Sprintf("%s-%d"
 func (p *Preview) Instance() string { return p.Resource(p.ObservedGeneration) }
 
 // Connectable reports whether the gateway may hand a client to the preview now or after waking it. A preview whose
-// migration failed stays inspectable.
+// migration failed stays inspectable, and one that is protected from being made anew keeps what it has.
 func (p *Preview) Connectable() bool {
 	switch p.State {
 	case PreviewReady, PreviewSuspended:
 		return true
 	case PreviewFailed:
-		return p.Failure != nil && p.Failure.Code == CodeMigrationFailed
+		return p.Failure != nil && (p.Failure.Code == CodeMigrationFailed || p.Failure.Code == CodeProtected)
 	}
 	return false
 }
