@@ -22,6 +22,8 @@ type gitRepository struct {
 
 	mu    sync.Mutex // held by whoever writes
 	count int        // of temporary index files
+
+	known sync.Map // commits that were seen, by id: they stay until forget
 }
 
 func initGit(ctx context.Context, dir string, now func() time.Time) (*gitRepository, error) {
@@ -66,6 +68,24 @@ func (g *gitRepository) line(ctx context.Context, args ...string) (string, error
 
 // resolve returns the commit that ref points at, or "" if there is no such ref.
 func (g *gitRepository) resolve(ctx context.Context, ref string) string {
+	// Starting git takes longer than everything else here, and this is asked all the time: a branch that is a file of its own is read.
+	// After somebody packed the branches, git is asked.
+	if strings.HasPrefix(ref, "refs/") && filepath.IsLocal(ref) {
+		if text, err := os.ReadFile(filepath.Join(g.dir, ref)); err == nil && sha.MatchString(strings.TrimSpace(string(text))) {
+			return strings.TrimSpace(string(text))
+		}
+	}
+	if _, ok := g.known.Load(ref); ok {
+		return ref
+	}
+	found := g.resolveByGit(ctx, ref)
+	if found == ref {
+		g.known.Store(ref, true)
+	}
+	return found
+}
+
+func (g *gitRepository) resolveByGit(ctx context.Context, ref string) string {
 	sha, err := g.line(ctx, "rev-parse", "--verify", "--quiet", ref+"^{commit}")
 	if err != nil {
 		return ""
@@ -84,21 +104,28 @@ type edit struct {
 func (g *gitRepository) commit(ctx context.Context, ref, parent string, change edit, message string) (string, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.withIndex(func(env []string) (string, error) {
-		if parent != "" {
-			if _, err := g.run(ctx, env, "", "read-tree", parent); err != nil {
-				return "", err
-			}
+	var stream strings.Builder
+	fmt.Fprintf(&stream, "commit %s\nmark :1\ncommitter Developer <dev@example.com> %d +0000\ndata %d\n%s\n\n", ref, g.now().Unix(), len(message)+1, message)
+	if parent != "" {
+		fmt.Fprintf(&stream, "from %s\n", parent)
+	}
+	for _, path := range change.remove {
+		fmt.Fprintf(&stream, "D %s\n", quotePath(path))
+	}
+	for mode, files := range map[string]map[string]string{"100644": change.write, "120000": change.symlinks} {
+		for path, content := range files {
+			fmt.Fprintf(&stream, "M %s inline %s\ndata %d\n%s\n", mode, quotePath(path), len(content), content)
 		}
-		lines, err := g.indexLines(ctx, change)
-		if err != nil {
-			return "", err
-		}
-		if _, err := g.run(ctx, env, lines, "update-index", "--index-info"); err != nil {
-			return "", err
-		}
-		return g.commitIndex(ctx, env, ref, message, parent)
-	})
+	}
+	stream.WriteString("get-mark :1\n")
+	// The limit keeps git from packing what it reads: forget removes single objects.
+	out, err := g.run(ctx, nil, stream.String(), "-c", "fastimport.unpackLimit=1000000", "fast-import", "--quiet", "--force")
+	return strings.TrimSpace(out), err
+}
+
+// quotePath writes a path as fast-import reads it.
+func quotePath(path string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(path) + `"`
 }
 
 // withIndex gives f an index of its own.
@@ -107,24 +134,6 @@ func (g *gitRepository) withIndex(f func(env []string) (string, error)) (string,
 	index := filepath.Join(g.dir, fmt.Sprintf("index.%d", g.count))
 	defer func() { _ = os.Remove(index) }()
 	return f([]string{"GIT_INDEX_FILE=" + index})
-}
-
-// indexLines stores the contents of a change and returns it as input for update-index.
-func (g *gitRepository) indexLines(ctx context.Context, change edit) (string, error) {
-	var lines strings.Builder
-	for _, path := range change.remove {
-		fmt.Fprintf(&lines, "0 %s\t%s\n", strings.Repeat("0", 40), path)
-	}
-	for mode, files := range map[string]map[string]string{"100644": change.write, "120000": change.symlinks} {
-		for path, content := range files {
-			out, err := g.run(ctx, nil, content, "hash-object", "-w", "--stdin")
-			if err != nil {
-				return "", err
-			}
-			fmt.Fprintf(&lines, "%s %s\t%s\n", mode, strings.TrimSpace(out), path)
-		}
-	}
-	return lines.String(), nil
 }
 
 // commitIndex makes a commit of the index and points ref at it.
@@ -169,6 +178,7 @@ func (g *gitRepository) merge(ctx context.Context, branch, head, message string)
 func (g *gitRepository) forget(ctx context.Context, refs ...string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer g.known.Clear()
 	for _, ref := range refs {
 		if _, err := g.run(ctx, nil, "", "update-ref", "-d", ref); err != nil {
 			return err

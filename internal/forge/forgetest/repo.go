@@ -185,3 +185,14 @@ func (r *Repo) PullRequests() []*PR {
 	sort.SliceStable(all, func(i, j int) bool { return all[i].number < all[j].number })
 	return all
 }
+
+// AllStatuses returns all statuses ever set, by commit, oldest first.
+func (r *Repo) AllStatuses() map[string][]Status {
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	all := map[string][]Status{}
+	for sha, statuses := range r.statuses {
+		all[sha] = append([]Status(nil), statuses...)
+	}
+	return all
+}
