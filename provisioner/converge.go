@@ -3,6 +3,7 @@ package provisioner
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -106,12 +107,14 @@ func (s *Service) cancelWhenSuperseded(ctx context.Context, cancel context.Cance
 
 // act does what the difference between what should be and what is demands.
 func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
+	migrated := func() {}
 	if s.mayMigrate(p) {
 		release, err := s.migrationSlot(ctx)
 		if err != nil {
 			return err
 		}
-		defer release()
+		migrated = sync.OnceFunc(release)
+		defer migrated()
 	}
 	switch {
 	case p.State == mayfly.PreviewDeleted, p.State == mayfly.PreviewQueued && !p.WantDeleted:
@@ -123,7 +126,7 @@ func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
 		if err := s.build(ctx, p); err != nil {
 			return err
 		}
-		return s.migrate(ctx, p)
+		return s.migrate(ctx, p, migrated)
 	case p.State == mayfly.PreviewMigrating:
 		// A process died while migrations ran: nobody knows how far they came. A clone is cheap.
 		return s.rebuild(ctx, p, "the service stopped while migrations ran")
@@ -131,7 +134,7 @@ func (s *Service) act(ctx context.Context, p *mayfly.Preview) error {
 		if err := s.wake(ctx, p); err != nil {
 			return err
 		}
-		return s.migrate(ctx, p)
+		return s.migrate(ctx, p, migrated)
 	case !p.FollowsBase():
 		return s.followBase(ctx, p)
 	case p.WantSuspended:

@@ -15,7 +15,7 @@ import (
 // counted: that is bounded by the size of its template.
 func (s *Service) watchDisk(ctx context.Context, p *mayfly.Preview) error {
 	project, _ := s.Projects.Project(p.Project)
-	limit := or(project.Previews.DiskBytes, defaultDiskBytes)
+	limit := or(s.sized(p, project.Previews).DiskBytes, defaultDiskBytes)
 	size, err := s.Volumes.Size(ctx, p.Instance())
 	if errors.Is(err, driver.ErrNotFound) { // reset or removed meanwhile
 		return nil

@@ -41,8 +41,9 @@ func (s *Service) migrationSlot(ctx context.Context) (release func(), err error)
 }
 
 // migrate applies what the pull request's head has and the preview has not, and makes the preview ready. A preview that cannot be
-// brought there from where it is (an applied file was edited, a migration failed before) is rebuilt from its template.
-func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
+// brought there from where it is (an applied file was edited, a migration failed before) is rebuilt from its template. done gives back
+// the slot in which migrations run: what comes after them takes nobody's turn.
+func (s *Service) migrate(ctx context.Context, p *mayfly.Preview, done func()) error {
 	project, err := s.projectFor(ctx, p)
 	if err != nil {
 		return err
@@ -73,6 +74,7 @@ func (s *Service) migrate(ctx context.Context, p *mayfly.Preview) error {
 	if err := s.ready(ctx, p); err != nil {
 		return err
 	}
+	done()
 	return s.trials(ctx, p, project, work)
 }
 

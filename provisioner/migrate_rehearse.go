@@ -26,25 +26,65 @@ type trial struct {
 // trials tries, once the preview is there for people to use, what cannot be tried on it: rolling the migrations back, and applying
 // them while others are at work. What comes of it is added to the report. That it cannot be tried fails nothing.
 func (s *Service) trials(ctx context.Context, p *mayfly.Preview, project mayfly.Project, work work) error {
+	return s.tryInTurn(ctx, p, false, func(ctx context.Context) error { return s.tryAll(ctx, p, project, work) })
+}
+
+// tryInTurn runs try when nobody waits for anything else, and until something else is wanted of the preview. What is broken off stays due;
+// again says that it was before, without anybody knowing why: if the process ends in it once more, that is enough.
+func (s *Service) tryInTurn(ctx context.Context, p *mayfly.Preview, again bool, try func(context.Context) error) error {
 	release, ok := s.trialTurn()
-	if !ok { // it stays due
+	if !ok {
 		const least, spread = 2 * time.Second, 2 * time.Second
 		return &LaterError{After: least + rand.N(spread), Reason: "previews that somebody waits for come before trials"} //nolint:gosec // jitter, not a secret
 	}
 	defer release()
-	if err := s.tryAll(ctx, p, project, work); err != nil {
-		if ctx.Err() != nil { // something else is wanted now, or time is up: then it stays due
+	if again {
+		if err := s.Store.SetRehearsalDue(ctx, p.ID, false); err != nil {
 			return err
 		}
+	}
+	during, stop := s.whileSettled(ctx, p.ID)
+	defer stop()
+	err := try(during)
+	switch cause := context.Cause(during); {
+	case cause == nil:
+	case again && !errors.Is(cause, context.DeadlineExceeded):
+		return errors.Join(cause, s.Store.SetRehearsalDue(context.WithoutCancel(ctx), p.ID, true))
+	default:
+		return errors.Join(cause, err)
+	}
+	if err != nil {
 		s.Logger.WarnContext(ctx, "cannot rehearse the migrations", "preview", p.Name, "error", err)
 	}
 	return s.Store.SetRehearsalDue(ctx, p.ID, false)
 }
 
-// trialTurn lets one trial run at a time, and none while the migrations of other pull requests run: somebody waits for those.
+// whileSettled returns a context that ends when anything else is wanted of the preview: sleep, another password, another commit. Whoever
+// wants it waits for the preview's lock, which a trial holds for as long as the migrations take.
+func (s *Service) whileSettled(ctx context.Context, id string) (during context.Context, stop func()) {
+	during, cancel := context.WithCancelCause(ctx)
+	changes, forget := s.Watcher.Watch(id)
+	go func() {
+		defer forget()
+		for {
+			now, err := s.Store.Preview(during, id)
+			if err == nil && !now.Settled() {
+				cancel(errSuperseded)
+				return
+			}
+			select {
+			case <-during.Done():
+				return
+			case <-changes:
+			}
+		}
+	}()
+	return during, func() { cancel(nil) }
+}
+
+// trialTurn lets one trial run at a time, and none begin while migrations of pull requests run: somebody waits for those.
 func (s *Service) trialTurn() (release func(), ok bool) {
-	const own = 1
-	if len(s.slots) > own {
+	if len(s.slots) > 0 {
 		return nil, false
 	}
 	select {
@@ -193,7 +233,7 @@ func (s *Service) onClone(ctx context.Context, p *mayfly.Preview, fn func(ctx co
 	defer func() { err = errors.Join(err, s.removeTrial(context.WithoutCancel(ctx), p)) }()
 	project, _ := s.Projects.Project(p.Project)
 	id := trialInstance(p)
-	if err := s.Volumes.Clone(ctx, template.ID, id, or(project.Previews.DiskBytes, defaultDiskBytes)); err != nil {
+	if err := s.Volumes.Clone(ctx, template.ID, id, or(s.sized(p, project.Previews).DiskBytes, defaultDiskBytes)); err != nil {
 		return cloneError(err, template)
 	}
 	s.Checkpoint("trial cloned")
@@ -239,23 +279,17 @@ func (s *Service) tryAgain(ctx context.Context, p *mayfly.Preview) error {
 	if err != nil || !due {
 		return err
 	}
-	release, err := s.migrationSlot(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := s.Store.SetRehearsalDue(ctx, p.ID, false); err != nil {
-		return err
-	}
-	project, err := s.projectFor(ctx, p)
-	if err != nil {
-		return err
-	}
-	work, err := s.work(ctx, p, &project)
-	if err != nil {
-		return err
-	}
-	return s.trials(ctx, p, project, work)
+	return s.tryInTurn(ctx, p, true, func(ctx context.Context) error {
+		project, err := s.projectFor(ctx, p)
+		if err != nil {
+			return err
+		}
+		work, err := s.work(ctx, p, &project)
+		if err != nil {
+			return err
+		}
+		return s.tryAll(ctx, p, project, work)
+	})
 }
 
 // recheckTrials has previews looked at whose trials were broken off.

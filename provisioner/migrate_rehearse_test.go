@@ -2,7 +2,9 @@ package provisioner_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -124,5 +126,51 @@ func (b *bed) dieAt(t *testing.T, id, step string) {
 	b.machine.unplug(false)
 	if !died {
 		t.Fatalf("it never came to the step %q:\n%s", step, b.timeline(t, id))
+	}
+}
+
+// Whoever wants something else waits neither for a rehearsal nor for the slot of one.
+func TestARehearsalIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.opts.MigrationSlots = 1
+	b.Service = provisioner.New(b.opts)
+	b.commitMain(t, map[string]string{path1: history()[path1]})
+	pr := b.branch(t, "points", map[string]string{path2: history()[path2], down2: "select pg_sleep(3600);\n"})
+	b.sync(t, pr)
+	p := b.of(t, pr)
+	var converging sync.WaitGroup
+	converging.Go(func() { _ = b.Converge(t.Context(), p.ID) })
+	eventually(t, "the rehearsal runs", func() bool { return b.steps(t, p.ID, "rehearse rollback") == 1 })
+
+	other := b.branch(t, "other", map[string]string{path2: history()[path2]})
+	b.sync(t, other)
+	var later *provisioner.LaterError
+	if err := b.Converge(t.Context(), b.of(t, other).ID); err != nil && !errors.As(err, &later) {
+		t.Fatal(err)
+	}
+	b.want(t, b.preview(t, b.of(t, other).ID), mayfly.PreviewReady)
+	for range 2 { // its own rehearsal stays due for as long as there is another one
+		if err := b.Converge(t.Context(), b.of(t, other).ID); !errors.As(err, &later) {
+			t.Errorf("another rehearsal meanwhile: %v\n%s", err, b.timeline(t, b.of(t, other).ID))
+		}
+	}
+	if n := b.steps(t, b.of(t, other).ID, "fetch migrations"); n != 1 {
+		t.Errorf("waiting for its turn, it fetched the migrations %d times", n)
+	}
+
+	if _, err := b.store.ChangePreview(t.Context(), p.ID, func(p *mayfly.Preview) error { p.WantSuspended = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	converging.Wait()
+	b.want(t, b.preview(t, p.ID), mayfly.PreviewSuspended)
+	due, err := b.store.RehearsalsDue(t.Context())
+	if err != nil || len(due) != 1 || due[0] != b.of(t, other).ID {
+		t.Errorf("due: %v, %v", due, err)
+	}
+	p = b.preview(t, p.ID)
+	b.wantThings(t, p, b.of(t, other))
+	if still, err := b.store.RehearsalDue(t.Context(), p.ID); err != nil || !still {
+		t.Errorf("the rehearsal that was broken off is due: %t, %v", still, err)
 	}
 }
