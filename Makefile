@@ -75,6 +75,11 @@ test: ## Run all tests, with the race detector, on a real engine
 	scripts/build-image.sh $(MAJORS) runner
 	$(GO) test -race -timeout 20m $(GOTEST_ARGS) $(PKGS)
 
+.PHONY: test-tools
+test-tools: machine ## Hold the tests of migrations against the tools themselves, from npm and Debian too (those that are installed)
+	scripts/build-image.sh $(DEMO_MAJORS) >/dev/null
+	MAYFLY_ORACLES=1 $(GO) test -timeout 10m -count=1 -v -run 'ThemselvesAgree|ItselfAgrees|Tool' $(GOTEST_ARGS) ./migrations | grep -E '^ *---|^ok|^FAIL|_test.go'
+
 .PHONY: test-short
 test-short: ## Run the tests that need neither Docker nor root
 	$(GO) test -short -timeout 5m $(GOTEST_ARGS) $(PKGS)
