@@ -92,6 +92,9 @@ func (s *Service) LoginCredentials(ctx context.Context, name, subject string, ac
 	if err != nil {
 		return nil, err
 	}
+	if login.Subject != subject {
+		return nil, mayfly.Errorf(mayfly.CodeNotFound, "there is no such login of preview %s", p.Name)
+	}
 	password, err := s.Sealer.Open(login.PasswordSealed, loginContext(p.ID, login.Role))
 	if err != nil {
 		return nil, mayfly.Errorf(mayfly.CodeInternal, "open the login of preview %s: %w", p.Name, err).
@@ -177,30 +180,35 @@ func (s *Service) applyLogins(ctx context.Context, conn *pgx.Conn, p *mayfly.Pre
 	if _, err := conn.Exec(ctx, "set search_path = pg_catalog, pg_temp"); err != nil {
 		return fmt.Errorf("prepare the logins of preview %s: %w", p.Name, err)
 	}
-	revoked := false
+	var revoked []store.Login
 	for _, l := range logins {
-		if l.AppliedGeneration == generation {
+		if l.RevokedAt != nil && l.AppliedGeneration != generation {
+			revoked = append(revoked, l)
+		}
+	}
+	if err := s.revokeLogins(ctx, conn, p, revoked); err != nil {
+		return err
+	}
+	acted := slices.ContainsFunc(revoked, func(l store.Login) bool { return l.Access == store.LoginPersonal })
+	for _, l := range logins {
+		// Who acted as the owner may have given away what the owner has.
+		suspect := acted && l.Access == store.LoginReadOnly
+		if l.RevokedAt != nil || l.AppliedGeneration == generation && !suspect {
 			continue
 		}
-		var err error
-		if l.RevokedAt != nil {
-			revoked = true
-			err = dropLogin(ctx, conn, p, l)
-		} else {
-			err = s.makeLogin(ctx, conn, p, l)
-		}
-		if err != nil {
+		if err := s.makeLogin(ctx, conn, p, l); err != nil {
 			return fmt.Errorf("login %s of preview %s: %w", l.Role, p.Name, err)
 		}
 		if err := s.Store.LoginApplied(ctx, l, generation); err != nil {
 			return err
 		}
 	}
-	if !revoked {
-		return nil
+	for _, l := range revoked { // last: a revocation that stopped halfway begins again
+		if err := s.Store.LoginApplied(ctx, l, generation); err != nil {
+			return err
+		}
 	}
-	// Whoever could act as the owner could also give the owner a password that they know.
-	return s.setPassword(ctx, conn, p)
+	return nil
 }
 
 // makeLogin makes a role, or makes it what it should be.
@@ -224,6 +232,13 @@ func (s *Service) makeLogin(ctx context.Context, conn *pgx.Conn, p *mayfly.Previ
 	}
 	if !exists {
 		statements = append(statements, "create role "+role)
+	} else if l.Access == store.LoginReadOnly {
+		// What the owner, or who acted as the owner, has given it since.
+		more, err := strip(ctx, conn, l.Role, owner)
+		if err != nil {
+			return err
+		}
+		statements = append(statements, more...)
 	}
 	inherit := "noinherit" // what it owns by itself would outlive it: it acts as the owner, from its first statement on
 	if l.Access == store.LoginReadOnly {
@@ -276,11 +291,14 @@ func roleExists(ctx context.Context, conn *pgx.Conn, role string) (bool, error) 
 }
 
 // readOnlyStatements give a role all that can be read. What is given to everybody by default and is not reading is kept for the owner from
-// then on: tables in schema public before PostgreSQL 15, and temporary ones.
+// then on: tables in schema public before PostgreSQL 15, temporary ones, and large objects.
 func readOnlyStatements(ctx context.Context, conn *pgx.Conn, role, owner, database string) ([]string, error) {
-	statements := []string{
-		"grant temporary, create on database " + database + " to " + owner, "revoke temporary on database " + database + " from public",
+	statements, err := keepFromPublic(ctx, conn, owner)
+	if err != nil {
+		return nil, err
 	}
+	statements = append(statements,
+		"grant temporary, create on database "+database+" to "+owner, "revoke temporary on database "+database+" from public")
 	rows, err := conn.Query(ctx, `
 		select nspname, exists (select from pg_catalog.aclexplode(nspacl) a where a.grantee = 0 and a.privilege_type = 'CREATE')
 		from pg_catalog.pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema' order by nspname`)
@@ -354,27 +372,4 @@ func copySettings(ctx context.Context, tx pgx.Tx, p *mayfly.Preview, role string
 		}
 	}
 	return nil
-}
-
-// dropLogin ends a login: its sessions, and its role. What it owns, by going around the role that it was to act as, becomes the owner's.
-func dropLogin(ctx context.Context, conn *pgx.Conn, p *mayfly.Preview, l store.Login) error {
-	exists, err := roleExists(ctx, conn, l.Role)
-	if err != nil || !exists {
-		return err
-	}
-	role := quoted(l.Role)
-	if _, err := conn.Exec(ctx, "alter role "+role+" nologin password null"); err != nil {
-		return fmt.Errorf("lock its role: %w", err)
-	}
-	if _, err := conn.Exec(ctx, `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where usename = $1`, l.Role); err != nil {
-		return fmt.Errorf("end its sessions: %w", err)
-	}
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		for _, sql := range []string{"reassign owned by " + role + " to " + quoted(p.Owner), "drop owned by " + role, "drop role " + role} {
-			if _, err := tx.Exec(ctx, sql); err != nil {
-				return fmt.Errorf("drop its role: %w", err)
-			}
-		}
-		return nil
-	})
 }

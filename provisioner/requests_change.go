@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -216,16 +215,18 @@ func (s *Service) RotatePassword(ctx context.Context, name string, c ChangeOptio
 
 // changePassword makes the password that the preview should have the one that it has, and ends the sessions of the owner.
 func (s *Service) changePassword(ctx context.Context, conn *pgx.Conn, p *mayfly.Preview) error {
-	if err := s.setPassword(ctx, conn, p); err != nil {
-		return err
+	// Unqualified names would be looked up where the owner of the database says.
+	_, err := conn.Exec(ctx, `set search_path = pg_catalog, pg_temp`)
+	if err == nil {
+		err = insist(ctx, conn, []string{p.Owner}, func(ctx context.Context) error { return s.setPassword(ctx, conn, p) })
+	}
+	if err == nil {
+		err = endSessionsOf(ctx, conn, []string{p.Owner}) // those that began in between, with the password before
+	}
+	if err != nil {
+		return fmt.Errorf("change the password of preview %s: %w", p.Name, err)
 	}
 	p.ObservedPassword = p.PasswordVersion
-	// Unqualified names would be looked up where the owner of the database says.
-	_, err := conn.Exec(ctx, `set search_path = pg_catalog;
-		select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where usename = '`+strings.ReplaceAll(p.Owner, "'", "''")+`'`)
-	if err != nil {
-		return fmt.Errorf("end the sessions of preview %s: %w", p.Name, err)
-	}
 	return nil
 }
 

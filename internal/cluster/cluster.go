@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -131,13 +132,45 @@ func ConnConfig(engine driver.Engine, instance, database string) (*pgx.ConnConfi
 	return config, nil
 }
 
-// Connect connects as AdminRole to a database of a running instance.
+// Connect connects as AdminRole to a database of a running instance, whatever its owner has set for the sessions in it but for
+// search_path: what is run in a database that somebody uses names schemas, or sets it first.
 func Connect(ctx context.Context, engine driver.Engine, instance, database string) (*pgx.Conn, error) {
 	config, err := ConnConfig(engine, instance, database)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.ConnectConfig(ctx, config)
+	config.RuntimeParams = ownSettings()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.PgConn().Exec(ctx, laterSettings(conn.PgConn().ParameterStatus("server_version"))).ReadAll(); err != nil {
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	return conn, nil
+}
+
+// ownSettings are what the owner of a database could set for every session in it, ours included (ALTER DATABASE … SET), so that ours would
+// not begin, would not be the superuser's, or would be ended or refused in the middle. What a session asks for when it begins takes
+// precedence.
+func ownSettings() map[string]string {
+	return map[string]string{
+		"application_name": "mayfly", "role": "none", "default_transaction_read_only": "off", "local_preload_libraries": "",
+		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+	}
+}
+
+// laterSettings sets the same of later versions, which an earlier one would refuse to begin a session with.
+func laterSettings(version string) string {
+	const hasIdleTimeout, hasTransactionTimeout = 14, 17
+	major, _ := strconv.Atoi(version[:len(version)-len(strings.TrimLeft(version, "0123456789"))])
+	switch {
+	case major >= hasTransactionTimeout:
+		return "set transaction_timeout = 0; set idle_session_timeout = 0"
+	case major >= hasIdleTimeout:
+		return "set idle_session_timeout = 0"
+	}
+	return ""
 }
 
 // WaitReady waits until the instance accepts connections to the database and returns the first one. It polls: Postgres has no

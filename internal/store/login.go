@@ -35,16 +35,21 @@ type Login struct {
 
 const loginColumns = `preview_id, role, subject, access, password_sealed, applied_generation, revoked_at, created_by, created_at`
 
-// SetLogin stores a login, with a new password if there is one of that role already, and asks for the role to be made.
+// SetLogin stores a login, with a new password if there is one of that role already, and asks for the role to be made. CodeConflict if
+// that one is somebody else's.
 func (s *Store) SetLogin(ctx context.Context, p *mayfly.Preview, l Login) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+		tag, err := tx.Exec(ctx, `
 			insert into preview_login (preview_id, role, subject, access, password_sealed, created_by) values ($1, $2, $3, $4, $5, $6)
 			on conflict (preview_id, role) do update set password_sealed = excluded.password_sealed, applied_generation = 0, revoked_at = null,
-				created_by = excluded.created_by, created_at = now()`,
+				created_by = excluded.created_by, created_at = now()
+			where preview_login.subject = excluded.subject`,
 			p.ID, l.Role, l.Subject, l.Access, l.PasswordSealed, mayfly.ActorOf(ctx).Subject)
 		if err != nil {
 			return err
+		}
+		if tag.RowsAffected() == 0 { // the hash in the role's name is short: somebody may look for a name of their own with the same
+			return mayfly.Errorf(mayfly.CodeConflict, "somebody else has the login %s of preview %s", l.Role, p.Name)
 		}
 		detail := map[string]any{"role": l.Role, "access": l.Access, "for": l.Subject}
 		if err := s.auditPreview(ctx, tx, p, "credentials.create", detail); err != nil {
