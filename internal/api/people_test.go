@@ -105,6 +105,28 @@ func TestOthersPreviews(t *testing.T) {
 	}
 }
 
+// TestOthersThings tries what is less plainly a change of somebody else's preview.
+func TestOthersThings(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := b.inState("shop", mayfly.PreviewReady)
+	n := b.snapshot(p)
+	developer, templates := b.roleToken("mallory", auth.Grants{"shop": auth.RoleDeveloper}), b.token([]auth.Scope{auth.ScopeTemplatesWrite}, "shop")
+	for what, request := range map[string][2]string{
+		"ends everybody's connections":        {developer, "POST /api/v1/previews/" + p.Name + "/credentials/rotate"},
+		"removes a snapshot of the preview":   {developer, "DELETE /api/v1/previews/" + p.Name + "/snapshots/" + n.ID},
+		"removes a snapshot of the project":   {developer, "DELETE /api/v1/projects/shop/snapshots/" + n.ID},
+		"protects with a scope for templates": {templates, "DELETE /api/v1/previews/" + p.Name + "/protection"},
+	} {
+		if got := b.send(request[0], request[1], "").StatusCode; got != http.StatusForbidden {
+			t.Errorf("somebody %s: %d", what, got)
+		}
+	}
+	if got := b.send(b.roleToken("tester", auth.Grants{"shop": auth.RoleDeveloper}), "DELETE /api/v1/projects/shop/snapshots/"+n.ID, "").StatusCode; got != http.StatusOK {
+		t.Errorf("one's own snapshot: %d", got)
+	}
+}
+
 // TestAuditThroughTheAPI reads the log as a page, as lines and as a table, and as somebody who may see a part of it.
 func TestAuditThroughTheAPI(t *testing.T) {
 	t.Parallel()

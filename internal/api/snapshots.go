@@ -31,11 +31,11 @@ func (a *API) stateRoutes() []route {
 		{
 			method: http.MethodPut, path: "/previews/:name/protection", id: "protectPreview",
 			summary: "Keep everybody and everything from removing a preview or its data for a while",
-			scope:   auth.ScopeTemplatesWrite, takes: &client.Protect{}, gives: &client.Preview{}, status: http.StatusOK, conditional: true, handle: a.protectPreview,
+			scope:   auth.ScopePreviewsManage, takes: &client.Protect{}, gives: &client.Preview{}, status: http.StatusOK, conditional: true, handle: a.protectPreview,
 		},
 		{
 			method: http.MethodDelete, path: "/previews/:name/protection", id: "unprotectPreview", summary: "End the protection of a preview",
-			scope: auth.ScopeTemplatesWrite, gives: &client.Preview{}, status: http.StatusOK, conditional: true, handle: a.unprotectPreview,
+			scope: auth.ScopePreviewsManage, gives: &client.Preview{}, status: http.StatusOK, conditional: true, handle: a.unprotectPreview,
 		},
 		{
 			method: http.MethodPost, path: "/previews/:name/credentials/rotate", id: "rotateCredentials",
@@ -190,7 +190,22 @@ func (a *API) deleteProjectSnapshot(c echo.Context) error {
 	if n.Project != project || n.Branch || n.State != mayfly.SnapshotReady {
 		return mayfly.Errorf(mayfly.CodeNotFound, "there is no snapshot %s", c.Param("snapshot"))
 	}
+	if err := a.mayDrop(c, n); err != nil {
+		return err
+	}
 	return a.dropSnapshot(c, n)
+}
+
+// mayDrop returns an error with CodeForbidden for a snapshot that somebody else has made of a preview that the bearer may not change.
+func (a *API) mayDrop(c echo.Context, n *mayfly.Snapshot) error {
+	if n.CreatedBy != "" && n.CreatedBy == bearer(c).Subject {
+		return nil
+	}
+	of, err := a.Store.Preview(c.Request().Context(), n.PreviewID)
+	if err != nil {
+		return err
+	}
+	return a.mayChange(c, of)
 }
 
 func (a *API) dropSnapshot(c echo.Context, n *mayfly.Snapshot) error {
@@ -212,7 +227,7 @@ func snapshotJSON(n *mayfly.Snapshot) client.Snapshot {
 const maximalReason = maxReason
 
 func (a *API) protectPreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopeTemplatesWrite)
+	p, err := a.preview(c, auth.ScopePreviewsManage)
 	if err != nil {
 		return err
 	}
@@ -231,7 +246,7 @@ func (a *API) protectPreview(c echo.Context) error {
 }
 
 func (a *API) unprotectPreview(c echo.Context) error {
-	p, err := a.preview(c, auth.ScopeTemplatesWrite)
+	p, err := a.preview(c, auth.ScopePreviewsManage)
 	if err != nil {
 		return err
 	}
@@ -252,6 +267,9 @@ const rotateTimeout = 30 * time.Second
 func (a *API) rotateCredentials(c echo.Context) error {
 	p, err := a.preview(c, auth.ScopeCredentialsRead)
 	if err != nil {
+		return err
+	}
+	if err := a.mayChange(c, p); err != nil { // everybody else's connections end
 		return err
 	}
 	p, err = a.Previews.RotatePassword(c.Request().Context(), p.Name, provisioner.ChangeOptions{If: condition(c)})
