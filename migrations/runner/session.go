@@ -194,7 +194,9 @@ func (s *Session) converse(ctx context.Context, conn net.Conn) error {
 		case relay.EventRefused:
 			s.refused = clipLine(event.Error)
 		case relay.EventExited:
-			s.exit = event.Exit
+			if s.exit = event.Exit; s.exit != nil {
+				s.exit.Signal = clipLine(s.exit.Signal)
+			}
 		}
 		ended := s.refused != "" || s.exit != nil
 		s.mu.Unlock()

@@ -51,6 +51,7 @@ func TestProxy(t *testing.T) {
 	names := map[string]string{
 		"rubygems.org": "93.184.215.14", "index.rubygems.org": "93.184.215.14", "rebound.example.com": "127.0.0.1",
 		"metadata.example.com": "169.254.169.254", "mapped.example.com": "::ffff:10.0.0.1", "nat.example.com": "64:ff9b::a00:1",
+		"compatible.example.com": "::10.0.0.1", "translated.example.com": "::ffff:0:10.0.0.1",
 	}
 	dialled := make(chan netip.AddrPort, 20)
 	proxy := &runner.Proxy{
@@ -67,20 +68,22 @@ func TestProxy(t *testing.T) {
 		},
 	}
 	for request, want := range map[string]int{
-		"CONNECT rubygems.org:443":         200,
-		"CONNECT RubyGems.org.:443":        200,
-		"CONNECT index.rubygems.org:443":   200,
-		"CONNECT rubygems.org:80":          403,
-		"CONNECT evilrubygems.org:443":     403,
-		"CONNECT rubygems.org.evil.de:443": 403,
-		"CONNECT 93.184.215.14:443":        403,
-		"CONNECT rebound.example.com:443":  403,
-		"CONNECT metadata.example.com:443": 403,
-		"CONNECT mapped.example.com:443":   403,
-		"CONNECT nat.example.com:443":      403,
-		"CONNECT unknown.example.com:443":  502,
-		"CONNECT nonsense":                 400,
-		"GET http://rubygems.org/":         405,
+		"CONNECT rubygems.org:443":           200,
+		"CONNECT RubyGems.org.:443":          200,
+		"CONNECT index.rubygems.org:443":     200,
+		"CONNECT rubygems.org:80":            403,
+		"CONNECT evilrubygems.org:443":       403,
+		"CONNECT rubygems.org.evil.de:443":   403,
+		"CONNECT 93.184.215.14:443":          403,
+		"CONNECT rebound.example.com:443":    403,
+		"CONNECT metadata.example.com:443":   403,
+		"CONNECT mapped.example.com:443":     403,
+		"CONNECT nat.example.com:443":        403,
+		"CONNECT compatible.example.com:443": 403,
+		"CONNECT translated.example.com:443": 403,
+		"CONNECT unknown.example.com:443":    502,
+		"CONNECT nonsense":                   400,
+		"GET http://rubygems.org/":           405,
 	} {
 		client, server := pipe(t)
 		done := make(chan struct{})

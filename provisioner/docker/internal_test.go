@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -132,5 +135,52 @@ func TestPullProgress(t *testing.T) {
 	}
 	if err := followPull(strings.NewReader(`{"status":"Pulling"} {`), func() {}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a cut stream gives %v", err)
+	}
+}
+
+// TestListenerBoundsConnections opens more connections than a command may have: each would take a file descriptor from everybody else.
+func TestListenerBoundsConnections(t *testing.T) {
+	t.Parallel()
+	e := &Engine{runDir: t.TempDir(), log: slog.New(slog.DiscardHandler), owner: &owner{id: "o"}}
+	handle := func(conn net.Conn) {
+		_, _ = conn.Write([]byte("x"))
+		_, _ = io.Copy(io.Discard, conn)
+	}
+	l, err := e.listenAt(t.Context(), map[string]func(net.Conn){"a": handle, "b": handle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns []net.Conn
+	dial := func(name string) (net.Conn, bool) {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", filepath.Join(l.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+		n, _ := conn.Read(make([]byte, 1))
+		return conn, n == 1
+	}
+	t.Cleanup(func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		if err := l.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	served := 0
+	for i := range maxRunConns + 20 {
+		if _, ok := dial([]string{"a", "b"}[i%2]); ok {
+			served++
+		}
+	}
+	if served != maxRunConns {
+		t.Errorf("%d connections are served, not %d", served, maxRunConns)
+	}
+	_ = conns[0].Close()
+	for { // it is noticed a moment later
+		if _, ok := dial("a"); ok {
+			return
+		}
 	}
 }

@@ -16,6 +16,10 @@ import (
 // handlerGrace is how long Run waits for the callbacks of its listener after their connections were closed.
 const handlerGrace = 10 * time.Second
 
+// maxRunConns bounds the connections of one command, of all its sockets together: each costs this process a file descriptor, of which
+// there are as many as all previews share, and the command could open as many as it likes.
+const maxRunConns = 256
+
 func (e *Engine) runsDir() string { return filepath.Join(e.runDir, ".runs") }
 
 // ownerOfRunDir is the owner in a listener directory's name, "<owner>-<run>".
@@ -84,6 +88,11 @@ func (l *runListener) accept(listener net.Listener, handle func(net.Conn)) {
 			l.mu.Unlock()
 			_ = conn.Close()
 			return
+		}
+		if len(l.conns) >= maxRunConns {
+			l.mu.Unlock()
+			_ = conn.Close()
+			continue
 		}
 		l.conns[conn] = struct{}{}
 		l.done.Add(1)
