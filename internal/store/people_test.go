@@ -405,3 +405,23 @@ func TestTokensAreOnRecord(t *testing.T) {
 		t.Errorf("what expired long ago is remembered as revoked: %v", err)
 	}
 }
+
+// TestQueueIsBounded lets one person ask for more than may wait: what waits counts against no quota, but costs everybody who asks after it.
+func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	limits := store.Limits{OfServer: store.Quota{Previews: 1}, Queue: true}
+	s := b.second(func(string) store.Limits { return limits })
+	ctx := t.Context()
+	for i := range store.MaxWaiting + 1 {
+		if err := s.CreatePreview(ctx, sandbox("shop", strconv.Itoa(i), "mallory"), limits); err != nil {
+			t.Fatalf("preview %d: %v", i, err)
+		}
+	}
+	if err := s.CreatePreview(ctx, sandbox("shop", "more", "mallory"), limits); mayfly.ErrorCode(err) != mayfly.CodeQuotaExceeded {
+		t.Errorf("one more may wait: %v", err)
+	}
+	if err := s.CreatePreview(ctx, sandbox("shop", "other", "alice"), limits); err != nil {
+		t.Errorf("somebody else may not: %v", err)
+	}
+}

@@ -76,6 +76,9 @@ func (s *Store) CreatePreviewOnce(ctx context.Context, once *Once, p *mayfly.Pre
 			if !limits.Queue {
 				return why
 			}
+			if err := mayWait(ctx, tx, p, why); err != nil {
+				return err
+			}
 			p.State, p.QueuedWhy = mayfly.PreviewQueued, why.Error()
 		}
 		pr := p.PR

@@ -36,6 +36,26 @@ func readQueue(ctx context.Context, tx pgx.Tx, lock string) ([]waiting, error) {
 	return queue, err
 }
 
+// MaxWaiting bounds the sandboxes of one person that wait: what waits counts against no quota, and everybody's turns are looked for among it.
+const MaxWaiting = 100
+
+// mayWait returns why there is no room, instead of letting a sandbox wait, if as many of the same person's wait as may. It is called with the
+// lock of all creations held. Pull requests are as many as there are, and nobody would make them again.
+func mayWait(ctx context.Context, tx pgx.Tx, p *mayfly.Preview, why error) error {
+	if p.Kind != mayfly.KindSandbox {
+		return nil
+	}
+	var waiting int
+	err := tx.QueryRow(ctx, `select count(*) from preview where state = 'queued' and kind = $1 and created_by = $2`, p.Kind, p.CreatedBy).Scan(&waiting)
+	if err != nil {
+		return err
+	}
+	if waiting >= MaxWaiting {
+		return why
+	}
+	return nil
+}
+
 // takeTurn removes from the queue, and returns, the preview whose turn it is: of the project with the fewest running previews, the one
 // that has waited for longest; of two such projects, the one that has waited for longer. The queue is sorted by time.
 func takeTurn(queue []waiting, byProject map[string]int) (waiting, []waiting) {
