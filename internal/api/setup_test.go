@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -144,14 +145,12 @@ func (l projectList) Project(name string) (mayfly.Project, bool) {
 func setup(tb testing.TB, change ...func(*Options)) *bed {
 	tb.Helper()
 	server := pgtest.Cluster(tb)
-	config, err := pgxpool.ParseConfig(server.DSN(server.Database(tb)))
+	config, err := pgxpool.ParseConfig(server.DSN(server.DatabaseLike(tb, "state", migrate)))
 	must(tb, err)
 	config.MaxConns = 8
 	pool, err := store.Connect(tb.Context(), config, "")
 	must(tb, err)
 	tb.Cleanup(pool.Close)
-	must(tb, store.Migrate(tb.Context(), pool))
-	must(tb, jobs.Migrate(tb.Context(), pool))
 	enqueuer, err := jobs.NewEnqueuer(pool)
 	must(tb, err)
 	keys, err := auth.LoadKeys(tb.TempDir())
@@ -193,6 +192,20 @@ func setup(tb testing.TB, change ...func(*Options)) *bed {
 	b.url = listening.URL
 	b.http = &http.Client{Transport: conform(tb, b.url), Timeout: testTimeout}
 	return b
+}
+
+// migrate makes a state database's schema.
+func migrate(ctx context.Context, dsn string) error {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	pool, err := store.Connect(ctx, config, "")
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return errors.Join(store.Migrate(ctx, pool), jobs.Migrate(ctx, pool))
 }
 
 // rescanner finds nothing: its templates have no data.

@@ -2,6 +2,7 @@ package pgtest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -25,6 +26,29 @@ func TestDatabasesAreSeparate(t *testing.T) {
 	}
 	if found {
 		t.Errorf("a table made in %s exists in %s too", first, second)
+	}
+}
+
+func TestDatabaseLikeIsPreparedOnceAndCopied(t *testing.T) {
+	t.Parallel()
+	server, prepared := pgtest.Cluster(t), 0
+	prepare := func(ctx context.Context, dsn string) error {
+		prepared++
+		conn, err := pgx.Connect(ctx, dsn)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(ctx, "CREATE TABLE thing (id int); INSERT INTO thing VALUES (1)")
+		return errors.Join(err, conn.Close(ctx))
+	}
+	first, second := server.DatabaseLike(t, "thing", prepare), server.DatabaseLike(t, "thing", prepare)
+	server.Exec(t, first, "INSERT INTO thing VALUES (2)")
+	var rows int
+	if err := server.Connect(t, second).QueryRow(t.Context(), "SELECT count(*) FROM thing").Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	if rows != 1 || prepared != 1 {
+		t.Errorf("the copy has %d rows, and %d databases were prepared, not one each", rows, prepared)
 	}
 }
 

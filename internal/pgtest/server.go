@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,9 @@ type Server struct {
 	SocketDir string
 
 	engine *docker.Engine
+
+	mu     sync.Mutex
+	models map[string]bool // databases that DatabaseLike copies
 }
 
 // StartOptions describe a Postgres that Start starts. The zero value is good.
@@ -223,9 +227,40 @@ func settings(values ...string) []string {
 // Database makes an empty database, dropped when the test ends, and returns its name.
 func (s *Server) Database(tb testing.TB) string {
 	tb.Helper()
+	return s.create(tb, "")
+}
+
+func (s *Server) create(tb testing.TB, options string) string {
+	tb.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
-	s.Exec(tb, "postgres", "CREATE DATABASE "+name)
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name+options)
 	tb.Cleanup(func() { s.exec(context.Background(), tb, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	return name
+}
+
+// DatabaseLike is Database with what prepare makes in it, such as a schema: prepare runs once for each name, and every
+// database is a copy of what it made. To migrate a database for each test takes longer than most of the tests.
+func (s *Server) DatabaseLike(tb testing.TB, name string, prepare func(ctx context.Context, dsn string) error) string {
+	tb.Helper()
+	return s.create(tb, " TEMPLATE "+s.model(tb, "model_"+name, prepare))
+}
+
+func (s *Server) model(tb testing.TB, name string, prepare func(ctx context.Context, dsn string) error) string {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.models[name] {
+		return name
+	}
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name)
+	if err := prepare(tb.Context(), s.DSN(name)); err != nil {
+		s.Exec(tb, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
+		tb.Fatalf("prepare the database %s: %v", name, err)
+	}
+	if s.models == nil {
+		s.models = map[string]bool{}
+	}
+	s.models[name] = true
 	return name
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/pgtest"
@@ -60,7 +61,7 @@ type bed struct {
 func setup(t *testing.T) *bed {
 	t.Helper()
 	server := pgtest.Cluster(t)
-	config, err := pgxpool.ParseConfig(server.DSN(server.Database(t)))
+	config, err := pgxpool.ParseConfig(server.DSN(server.DatabaseLike(t, "state", migrate)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,19 +70,29 @@ func setup(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	var wg sync.WaitGroup
-	for range 4 { // as several processes that start together do
-		wg.Go(func() {
-			if err := store.Migrate(t.Context(), pool); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if _, err := pool.Exec(t.Context(), `create table job (id bigint generated always as identity, what text)`); err != nil {
-		t.Fatal(err)
-	}
 	return &bed{Store: store.New(pool, recorder{}, slog.New(slog.DiscardHandler)), pool: pool}
+}
+
+// migrate makes the schema as several processes do that start together, and the recorder's table.
+func migrate(ctx context.Context, dsn string) error {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	pool, err := store.Connect(ctx, config, "")
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	var processes errgroup.Group
+	for range 4 {
+		processes.Go(func() error { return store.Migrate(ctx, pool) })
+	}
+	if err := processes.Wait(); err != nil {
+		return err
+	}
+	_, err = pool.Exec(ctx, `create table job (id bigint generated always as identity, what text)`)
+	return err
 }
 
 func (b *bed) jobs(t *testing.T) []string {
