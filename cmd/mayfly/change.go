@@ -116,7 +116,7 @@ func newRemoveCommand(s *shell) *cobra.Command {
 		for _, name := range args {
 			p, err := s.remove(ctx, c, &w, name)
 			if err != nil {
-				failures = append(failures, interrupted(err, "removing "+name, "mayfly get "+name))
+				failures = append(failures, err)
 				continue
 			}
 			removed, names = append(removed, p), append(names, name)
@@ -139,7 +139,7 @@ func newRemoveCommand(s *shell) *cobra.Command {
 func (s *shell) remove(ctx context.Context, c *client.Client, w *waiting, name string) (*client.Preview, error) {
 	p, err := c.DeletePreview(ctx, name)
 	if err != nil || !w.wait {
-		return p, err
+		return p, interrupted(err, "removing "+name, "mayfly get "+name)
 	}
 	gone, err := w.follow(ctx, c, p, s.progress(), func(p *client.Preview) bool { return p.State == string(mayfly.PreviewDeleted) })
 	if mayfly.ErrorCode(err) == mayfly.CodeNotFound { // it was gone before it could be followed

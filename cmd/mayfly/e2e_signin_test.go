@@ -31,6 +31,8 @@ func TestSignIn(t *testing.T) {
 	in.expect(t, exitDone, preview.Name, "ls", "-q")
 	in.expect(t, exitDone, "points", "diff", preview.Name)
 	in.expect(t, exitDone, `"tool": "golang-migrate"`, "report", preview.Name)
+	in.expect(t, exitDone, "db/migrations/2_points.up.sql   applied", "report", preview.Name, "-o", "table")
+	in.expect(t, exitDone, "<!DOCTYPE html>", "report", preview.Name, "-o", "html")
 	in.expect(t, exitDone, "postgres://app:", "url", preview.Name)
 
 	// The access token has ended: the next command gets another, and the refresh token is good for once.

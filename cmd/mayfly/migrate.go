@@ -85,7 +85,8 @@ func (m *migrateTarget) compare(ctx context.Context, conn *pgx.Conn) (*compared,
 		return nil, err
 	}
 	settings := mayfly.MigrationSettings{Tool: m.tool, Path: dir, Table: m.table}
-	files, err := localFiles(m.dir, dir)
+	settings.Runner.Image = "of the project" // it is not run from here, and its files and table are compared without it
+	files, err := localFiles(m.dir, dir, settings)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,14 +18,24 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/client"
 	"github.com/mayflydb/mayfly/migrations"
+	"github.com/mayflydb/mayfly/migrations/runner"
 )
 
-// migrationsDir is --path, or the first of the usual directories that there is.
+// migrationsDir is --path, or the first of the usual directories that there is: of the tool, if its migrations are code and --tool names it.
 func (m *migrateTarget) migrationsDir() (string, error) {
 	if m.path != "" {
 		return strings.Trim(path.Clean(filepath.ToSlash(m.path)), "/"), nil
 	}
-	usual := []string{"db/migrations", "migrations", "supabase/migrations", "prisma/migrations", "drizzle", "db/migrate", "sql"}
+	usual := []string{
+		"db/migrations", "migrations/versions", "migrations", "supabase/migrations", "prisma/migrations", "drizzle", "db/migrate", "sql",
+		"alembic/versions", "priv/repo/migrations", "src/migrations", "src/migration",
+	}
+	if preset, ok := runner.PresetOf(m.tool); ok {
+		usual = preset.Paths
+		if len(usual) == 0 { // any directory may have some
+			return ".", nil
+		}
+	}
 	for _, dir := range usual {
 		if info, err := os.Stat(filepath.Join(m.dir, filepath.FromSlash(dir))); err == nil && info.IsDir() {
 			return dir, nil
@@ -33,20 +44,36 @@ func (m *migrateTarget) migrationsDir() (string, error) {
 	return "", usage("where are the migrations? give --path; there is none of %s", strings.Join(usual, ", "))
 }
 
-// localFiles reads the files below a directory of the working directory.
-func localFiles(root, dir string) ([]migrations.File, error) {
+// maxLocalFile bounds one file: a dump that lies beside the migrations is none.
+const maxLocalFile = 64 << 20
+
+// localFiles reads the files below a directory of the working directory; of tools whose migrations are code, those that can be one.
+func localFiles(root, dir string, settings mayfly.MigrationSettings) ([]migrations.File, error) {
 	var files []migrations.File
 	top := filepath.Join(root, filepath.FromSlash(dir))
 	err := filepath.WalkDir(top, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
+		if err != nil {
 			return err
+		}
+		if base := entry.Name(); entry.IsDir() && name != top && (base == ".git" || base == "node_modules") {
+			return filepath.SkipDir
+		}
+		if !entry.Type().IsRegular() {
+			return nil
 		}
 		relative, err := filepath.Rel(root, name)
 		if err != nil {
 			return err
 		}
+		relative = filepath.ToSlash(relative)
+		if migrations.Code(settings) && !migrations.CodeFile(settings, relative) {
+			return nil
+		}
+		if info, err := entry.Info(); err != nil || info.Size() > maxLocalFile {
+			return errors.Join(err, fmt.Errorf("%s is larger than %d MiB", relative, maxLocalFile>>20))
+		}
 		content, err := os.ReadFile(name) //nolint:gosec // the user names the directory
-		files = append(files, migrations.File{Path: filepath.ToSlash(relative), Content: content})
+		files = append(files, migrations.File{Path: relative, Content: content})
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

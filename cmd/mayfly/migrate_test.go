@@ -67,3 +67,37 @@ func TestMigrateStatus(t *testing.T) {
 		t.Errorf("up without a preview has exit code %d, want %d", code, exitUsage)
 	}
 }
+
+// Where migrations are code, status needs no image to run them in, and finds the tool's usual directory.
+func TestMigrateStatusOfCode(t *testing.T) {
+	server := pgtest.Cluster(t)
+	database := server.Database(t)
+	server.Exec(t, database, "CREATE TABLE public.schema_migrations (version varchar PRIMARY KEY); INSERT INTO public.schema_migrations VALUES ('20240102000000'); "+
+		"CREATE TABLE public.ar_internal_metadata (key varchar PRIMARY KEY, value varchar); CREATE TABLE public.django_migrations (id int, app text, name text, applied timestamptz)")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"db/migrate/20240101000000_a.rb": "class A < ActiveRecord::Migration[7.0]\nend\n", "db/migrate/20240102000000_b.rb": "class B < ActiveRecord::Migration[7.0]\nend\n",
+		"shop/migrations/0001_initial.py": "class Migration(migrations.Migration):\n", "shop/node_modules/x/migrations/0001_no.py": "class Migration(migrations.Migration):\n",
+	} {
+		check(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	t.Setenv("SHOP_DATABASE", server.DSN(database))
+	for tool, want := range map[string]string{"auto": "20240101000000 out_of_order, 20240102000000 applied", "django": "shop.0001_initial pending"} {
+		var out, errs bytes.Buffer
+		args := []string{"migrate", "status", "--dir", dir, "--database-url-env", "SHOP_DATABASE", "--tool", tool, "-o", "json"}
+		if code := run(t.Context(), args, streams{out: &out, err: &errs}, hooks{}); code != exitDone {
+			t.Errorf("%s: exit code %d: %s", tool, code, errs.String())
+			continue
+		}
+		var status migrateStatus
+		check(t, json.Unmarshal(out.Bytes(), &status))
+		var got []string
+		for _, m := range status.Migrations {
+			got = append(got, m.Version+" "+string(m.Status))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %q, want %q", tool, got, want)
+		}
+	}
+}

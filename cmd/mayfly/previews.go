@@ -113,17 +113,6 @@ func credentialsAnswer(c *client.Credentials) *answer {
 	}
 }
 
-func newReportCommand(s *shell) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "report NAME", Short: "Print what the pull request's migrations did, as JSON", Example: "  mayfly report shop-pr-42 | jq .applied", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: s.completePreview,
-	}
-	return s.remote(cmd, "json yaml", func(ctx context.Context, c *client.Client, args []string) (*answer, error) {
-		report, err := c.Report(ctx, args[0])
-		return &answer{value: report}, err
-	})
-}
-
 func newDiffCommand(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff NAME", Short: "Show what the migrations changed in a preview's schema", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completePreview,

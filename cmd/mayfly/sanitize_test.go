@@ -95,7 +95,7 @@ func TestSanitizeCommands(t *testing.T) {
 	_, refused = mayfly(3, "explain", "public.kunden.e_mial", "--dsn-file", path("dsn"), "--rules", rules)
 	contains("explain", refused, "did you mean public.kunden.e_mail?")
 
-	diff, _ := mayfly(0, "diff", "--dsn-file", path("dsn"), "--rules", rules, "--key-file", path("key"), "--table", "public.kunden", "--rows", "2")
+	diff, _ := mayfly(0, "diff", "--dsn-file", path("dsn"), "--rules", rules, "--key-file", path("key"), "--table", "public.kunden", "--rows", "2", "-o", "table")
 	contains("diff", diff, "kunde1@planted.example", "@example.com", "BEFORE")
 	hidden, _ := mayfly(0, "diff", "--dsn-file", path("dsn"), "--rules", rules, "--table", "public.kunden", "--table", "public.events", "--after-only", "-o", "json")
 	if strings.Contains(hidden, "lanted") || strings.Contains(hidden, "Ottilie") || !strings.Contains(hidden, "@example.com") {

@@ -32,7 +32,11 @@ func waitAgainst(t *testing.T, interrupt func(cancel func()), args ...string) (c
 			return
 		}
 		if r.URL.Query().Get("wait") == "" {
-			_, _ = fmt.Fprintf(w, "data: %s\n\n", body)
+			event := "preview"
+			if body == template {
+				event = "template"
+			}
+			_, _ = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, body)
 		}
 		_ = http.NewResponseController(w).Flush()
 		interrupt(cancel)
@@ -53,10 +57,10 @@ func waitAgainst(t *testing.T, interrupt func(cancel func()), args ...string) (c
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	for command, says := range map[string]string{
-		"create --project shop --wait":         "stopped waiting; shop-x is migrating and goes on",
-		"get shop-x --wait":                    "stopped waiting; shop-x is migrating and goes on",
-		"rm shop-x --wait":                     "stopped waiting; shop-x is migrating and goes on",
-		"reset shop-x --wait":                  "stopped waiting; shop-x is migrating and goes on",
+		"create --project shop --wait":         "stopped waiting; shop-x is migrating on the server, which goes on",
+		"get shop-x --wait":                    "stopped waiting; shop-x is migrating on the server, which goes on",
+		"rm shop-x --wait":                     "stopped waiting; shop-x is migrating on the server, which goes on",
+		"reset shop-x --wait":                  "stopped waiting; shop-x is migrating on the server, which goes on",
 		"template build --project shop --wait": "template t1 is still being built",
 	} {
 		t.Run(command, func(t *testing.T) {
@@ -64,7 +68,7 @@ func TestInterrupt(t *testing.T) {
 			// The event that was sent must arrive before the signal does.
 			interrupt := func(cancel func()) { time.AfterFunc(200*time.Millisecond, cancel) }
 			code, stderr := waitAgainst(t, interrupt, strings.Fields(command)...)
-			if code != exitFailed || !strings.Contains(stderr, says) || !strings.Contains(stderr, "hint: see it with: mayfly") {
+			if code != exitFailed || !strings.Contains(stderr, says) || !strings.Contains(stderr, "hint: see it with: mayfly") && !strings.Contains(stderr, "hint: mayfly get shop-x shows how far it is, mayfly rm shop-x removes it") {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
 		})
