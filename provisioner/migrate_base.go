@@ -60,6 +60,10 @@ func (s *Service) recordCommits(ctx context.Context) error {
 		}
 		if err := s.recordCommit(ctx, project, t.ID); err != nil {
 			failures = append(failures, fmt.Errorf("record the commit of template %s: %w", t.ID, err))
+			continue
+		}
+		if err := s.readTemplate(ctx, project, t.ID); err != nil { // the first preview of it does
+			s.Logger.WarnContext(ctx, "cannot compare a new template with the default branch yet", "project", t.Project, "template", t.ID, "error", err)
 		}
 	}
 	return errors.Join(failures...)

@@ -55,7 +55,7 @@ func TestAFileEditedAfterItWasAppliedIsToldByTheHashKeptWithTheTemplate(t *testi
 		t.Fatal(err)
 	}
 	known, err := b.store.TemplateMigrations(t.Context(), b.template.ID)
-	if err != nil || known == nil || known.SHA != b.repo.Head(t.Context(), "main") || known.State != nil {
+	if err != nil || known == nil || known.SHA != b.repo.Head(t.Context(), "main") || known.State == nil {
 		t.Fatalf("recorded with the template: %+v, %v", known, err)
 	}
 	// main edits the applied file before anybody uses the template: the pull request's base has the edited file, too.

@@ -2,6 +2,9 @@ package provisioner
 
 import (
 	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/internal/store"
@@ -35,4 +38,60 @@ func (s *Service) findDrift(ctx context.Context, p *mayfly.Preview, sha string, 
 	if err := s.Store.SetDrift(ctx, p.TemplateID, drift); err != nil && ctx.Err() == nil {
 		s.Logger.WarnContext(ctx, "cannot record a drift", "template", p.TemplateID, "error", err)
 	}
+}
+
+// readTemplateTimeout bounds what nobody waits for.
+const readTemplateTimeout = 2 * time.Minute
+
+// readTemplate reads the tracking table of a template that has just become ready, on a clone that is thrown away: people are to hear of a
+// drift when the template arrives, and not when somebody opens the next pull request. The clone belongs to a preview that is never stored,
+// so whatever a crash leaves of it is swept.
+func (s *Service) readTemplate(ctx context.Context, project mayfly.Project, templateID string) error {
+	ctx, cancel := context.WithTimeout(ctx, readTemplateTimeout)
+	defer cancel()
+	known, err := s.Store.TemplateMigrations(ctx, templateID)
+	if err != nil || known == nil {
+		return err
+	}
+	repositoryID, err := s.repositoryID(ctx, project.Repository)
+	if err != nil {
+		return err
+	}
+	p := &mayfly.Preview{
+		ID: mayfly.NewID("p"), Name: "template " + templateID, Project: project.Name, Kind: mayfly.KindPullRequest, TemplateID: templateID, Generation: 1,
+		Database: project.Postgres.Database, Owner: project.Postgres.Owner,
+		PR: &mayfly.PullRequest{RepositoryID: repositoryID, Repository: project.Repository, HeadSHA: known.SHA, BaseSHA: known.SHA},
+	}
+	s.newPassword(p)
+	settings, _, err := s.settingsFor(ctx, project, p.PR)
+	if err != nil {
+		return err
+	}
+	unlock, err := s.Store.Lock(ctx, "preview:"+p.ID) // what is locked is not swept
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.onClone(ctx, p, func(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) error {
+		conn, err := connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if settings.Migrations.Tool == migrations.Auto {
+			files, err := s.filesOf(ctx, p, known.SHA, settings.Migrations)
+			if err != nil {
+				return err
+			}
+			if settings.Migrations, _, err = migrations.Resolve(ctx, conn, settings.Migrations, files); err != nil {
+				return err
+			}
+		}
+		state, err := migrations.ReadState(ctx, conn, settings.Migrations)
+		if err != nil {
+			return err
+		}
+		_, err = s.recordState(ctx, p, settings, known.SHA, state)
+		return err
+	})
 }

@@ -440,9 +440,12 @@ func TestDriftOfProductionAndTheDefaultBranchIsFound(t *testing.T) {
 	if _, err := b.repo.Commit(t.Context(), "main", files, "Merged, and not deployed"); err != nil {
 		t.Fatal(err)
 	}
-	pr := b.open(t, "points", map[string]string{"db/migrations/6_new.up.sql": "create table note (id int);\n"})
-	p := b.ready(t, pr)
-	drift, err := b.store.TemplateDrift(t.Context(), p.TemplateID)
+	// When the template arrives: nobody has opened a pull request.
+	if err := b.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantThings(t)
+	drift, err := b.store.TemplateDrift(t.Context(), b.template.ID)
 	if err != nil || drift == nil {
 		t.Fatalf("no drift was looked for: %v", err)
 	}

@@ -275,8 +275,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if live[instance.Labels["preview"]] {
 			continue
 		}
-		s.Logger.WarnContext(ctx, "removing a container that no preview owns", "instance", instance.ID)
-		if err := s.Engine.Remove(ctx, instance.ID); err != nil {
+		if err := s.sweepUnowned(ctx, instance.Labels["preview"], "container", instance.ID, s.Engine.Remove); err != nil {
 			return err
 		}
 	}
@@ -285,8 +284,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if !ok || !strings.HasPrefix(owner, "p") || volume.Frozen || live[owner] {
 			continue
 		}
-		s.Logger.WarnContext(ctx, "removing a volume that no preview owns", "volume", volume.ID)
-		if err := s.Volumes.Delete(ctx, volume.ID); err != nil {
+		if err := s.sweepUnowned(ctx, owner, "volume", volume.ID, s.Volumes.Delete); err != nil {
 			return err
 		}
 	}
@@ -297,6 +295,17 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	return s.sweepGenerations(ctx, previews, instances)
+}
+
+// sweepUnowned removes a container or a volume of a preview that has no row, unless somebody is at work on it.
+func (s *Service) sweepUnowned(ctx context.Context, owner, kind, id string, remove func(ctx context.Context, id string) error) error {
+	unlock, ok, err := s.Store.TryLock(ctx, "preview:"+owner)
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	s.Logger.WarnContext(ctx, "removing what no preview owns", "kind", kind, "id", id)
+	return remove(ctx, id)
 }
 
 // sweepGenerations asks for settled previews to be looked at that have an instance of another generation.

@@ -348,7 +348,9 @@ func TestExchangeOtherWays(t *testing.T) {
 	_, err = b.pool.Exec(t.Context(), `
 		insert into pull_request (project, repository_id, number, approved_sha) values ('shop', $1, 50, $2)`, shopID, strings.Repeat("c", 40))
 	must(t, err)
-	of := func(digit string) string { return b.issuer.Sign(actions(50, map[string]any{"sha": digit + strings.Repeat("1", 39)})) }
+	of := func(digit string) string {
+		return b.issuer.Sign(actions(50, map[string]any{"sha": digit + strings.Repeat("1", 39)}))
+	}
 	if got := b.granted(of("c"), nil); got.Preview != "shop-pr-50" {
 		t.Errorf("a fork's head that was approved: %+v", got)
 	}

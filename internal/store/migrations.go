@@ -16,7 +16,7 @@ type TemplateMigrations struct {
 	// SHA is the head of the default branch when the template became ready.
 	SHA        string
 	RecordedAt time.Time
-	// Settings, State and Files are JSON of the caller's; nil until the first preview was made of the template. State is what the tracking
+	// Settings, State and Files are JSON of the caller's; nil until the template was read. State is what the tracking
 	// table said, read with Settings, and Files are those of SHA that it lists.
 	Settings, State, Files json.RawMessage
 }
