@@ -31,13 +31,26 @@ func codeTool(name string) tool {
 // Code reports whether the settings' tool runs as a command of the project.
 func Code(settings mayfly.MigrationSettings) bool { return runner.Is(settings) }
 
-func (c code) rules() rules { return rules{anyPosition: true} }
+func (c code) rules() rules {
+	switch c.tool {
+	case Django, Alembic, runner.Command: // what comes before what is no matter of versions
+		return rules{anyPosition: true}
+	}
+	return rules{}
+}
 
 func (c code) compare(a, b string) int {
-	x, errX := strconv.ParseUint(a, 10, 64)
-	y, errY := strconv.ParseUint(b, 10, 64)
-	if errX == nil && errY == nil {
-		return cmp.Compare(x, y)
+	switch c.tool {
+	case Rails, Ecto:
+		x, errX := strconv.ParseUint(a, 10, 64)
+		y, errY := strconv.ParseUint(b, 10, 64)
+		if errX == nil && errY == nil {
+			return cmp.Compare(x, y)
+		}
+	case Knex, Sequelize, runner.PrismaClient:
+		return strings.Compare(a, b)
+	case TypeORM:
+		return cmp.Compare(classStamp(a), classStamp(b))
 	}
 	return 0
 }

@@ -94,3 +94,24 @@ func versions(all []migrations.Migration) string {
 	}
 	return strings.Join(list, " ")
 }
+
+// What another branch was faster to merge than is told: it runs in another order than on a new database.
+func TestCodeOutOfOrder(t *testing.T) {
+	t.Parallel()
+	for tool, names := range map[string][3]string{
+		"rails":     {"db/migrate/20240101000000_a.rb", "db/migrate/20240102000000_b.rb", "20240102000000"},
+		"ecto":      {"priv/repo/migrations/9_a.exs", "priv/repo/migrations/10_b.exs", "10"},
+		"knex":      {"migrations/20240101000000_a.js", "migrations/20240102000000_b.js", "20240102000000_b.js"},
+		"sequelize": {"migrations/1-a.js", "migrations/2-b.js", "2-b.js"},
+	} {
+		settings := mayfly.MigrationSettings{Tool: tool}
+		history, err := migrations.Parse(settings, []migrations.File{{Path: names[0]}, {Path: names[1]}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := history.Compare(migrations.Comparison{State: migrations.State{Current: names[2], Applied: []migrations.Applied{{Version: names[2]}}}})
+		if err != nil || len(plan.Pending) != 1 || len(plan.Migrations) != 2 || plan.Migrations[0].Status != migrations.StatusOutOfOrder {
+			t.Errorf("%s: %v, pending %+v, status %+v", tool, err, plan.Pending, plan.Migrations)
+		}
+	}
+}
