@@ -471,12 +471,18 @@ func (d *demo) runMerge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	containers, volumes, err := d.remains(ctx, preview.ID)
+	// The rollback of the last commit is rehearsed on a clone of its own meanwhile.
+	var containers, volumes int
+	err = poll(ctx, time.Minute, func() (bool, error) {
+		var err error
+		containers, volumes, err = d.remains(ctx, preview.ID)
+		if err != nil || containers == 1 && volumes == 1 {
+			return err == nil, err
+		}
+		return false, fmt.Errorf("before the merge there are %d containers and %d volumes of %s, not one each", containers, volumes, name)
+	})
 	if err != nil {
 		return err
-	}
-	if containers != 1 || volumes != 1 {
-		return fmt.Errorf("before the merge there are %d containers and %d volumes of %s, not one each", containers, volumes, name)
 	}
 	d.screen.say("Before: 1 container and 1 volume with the label and the name of %s.", preview.ID)
 	merged, err := d.github.merge(ctx, d.first.Number)
