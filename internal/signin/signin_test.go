@@ -215,6 +215,21 @@ func TestRefreshRotates(t *testing.T) {
 			t.Errorf("its %s refresh token: %v", what, err)
 		}
 	}
+	// Whoever has a copy and is quick has replaced it several times before its owner shows it.
+	stolen, err := b.signIn(t, "alice")
+	must(t, err)
+	theirs := stolen
+	for range 3 {
+		theirs, err = b.Refresh(t.Context(), theirs.Refresh)
+		must(t, err)
+	}
+	if _, err := b.Refresh(t.Context(), stolen.Refresh); mayfly.ErrorCode(err) != mayfly.CodeUnauthenticated {
+		t.Errorf("a refresh token used twice: %v", err)
+	}
+	b.works(t, "the token of whoever was quicker", theirs.Token, false)
+	if _, err := b.Refresh(t.Context(), theirs.Refresh); mayfly.ErrorCode(err) != mayfly.CodeUnauthenticated {
+		t.Errorf("the session of whoever was quicker goes on: %v", err)
+	}
 	out, err := b.signIn(t, "alice")
 	must(t, err)
 	must(t, b.End(t.Context(), out.Refresh))

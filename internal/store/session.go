@@ -65,11 +65,12 @@ func (s *Store) auditSession(ctx context.Context, tx pgx.Tx, n *Session, action 
 	return s.audit(ctx, tx, AuditEntry{Action: action, Kind: "session", Name: n.Subject, ObjectID: n.ID, Detail: detail})
 }
 
-// SessionByRefresh returns the session that a refresh token is of, by its hash; reused is true if it is the one that was replaced: either
-// an answer was lost, or somebody has a copy. CodeUnauthenticated if there is none that lives.
+// SessionByRefresh returns the session that a refresh token is of, by its hash; reused is true if it was replaced before: either an answer
+// was lost, or somebody has a copy. CodeUnauthenticated if there is none that lives.
 func (s *Store) SessionByRefresh(ctx context.Context, hash []byte, now time.Time) (session *Session, reused bool, err error) {
 	session, err = scanSession(s.pool.QueryRow(ctx, `
-		select `+sessionColumns+` from session where (refresh_hash = $1 or previous_hash = $1) and ended_at is null and expires_at > $2`, hash, now))
+		select `+sessionColumns+` from session
+		where (refresh_hash = $1 or id = (select session_id from used_refresh where hash = $1)) and ended_at is null and expires_at > $2`, hash, now))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, false, mayfly.Errorf(mayfly.CodeUnauthenticated, "the session has ended").WithHint("sign in again: mayfly login")
 	}
@@ -82,13 +83,21 @@ func (s *Store) SessionByRefresh(ctx context.Context, hash []byte, now time.Time
 // RefreshSession replaces the refresh token and stores what a check has found. It tells whether the session still had the token that
 // is replaced: of two that refresh at once, one does.
 func (s *Store) RefreshSession(ctx context.Context, n *Session, next []byte, now time.Time) (bool, error) {
-	tag, err := s.pool.Exec(ctx, `
-		update session set refresh_hash = $3, previous_hash = refresh_hash, refreshed_at = $4
-		where id = $1 and refresh_hash = $2 and ended_at is null`, n.ID, n.RefreshHash, next, now)
+	replaced := false
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update session set refresh_hash = $3, previous_hash = refresh_hash, refreshed_at = $4
+			where id = $1 and refresh_hash = $2 and ended_at is null`, n.ID, n.RefreshHash, next, now)
+		if replaced = err == nil && tag.RowsAffected() == 1; !replaced {
+			return err
+		}
+		_, err = tx.Exec(ctx, `insert into used_refresh (hash, session_id) values ($1, $2)`, n.RefreshHash, n.ID)
+		return err
+	})
 	if err != nil {
 		return false, failed(err, "refresh a session of %s", n.Subject)
 	}
-	return tag.RowsAffected() == 1, nil
+	return replaced, nil
 }
 
 // CheckSession stores what somebody may do now. If that is not all of what they could before (less is true), the access tokens of their
