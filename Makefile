@@ -111,6 +111,12 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s)
 		done; \
 	done
 
+.PHONY: model
+HISTORIES ?= 5000
+model: machine ## Play HISTORIES (5000) random histories of pull requests against docs/invariants.md
+	scripts/build-image.sh $(DEMO_MAJORS) >/dev/null
+	MAYFLY_MODEL_HISTORIES=$(HISTORIES) $(GO) test -timeout 0 -run 'TestModel$$' ./provisioner
+
 .PHONY: bench
 bench: machine ## Measure, and write bench/results.json
 	scripts/build-image.sh $(DEMO_MAJORS) >/dev/null

@@ -2,7 +2,9 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	mayfly "github.com/mayflydb/mayfly"
@@ -30,7 +32,8 @@ func (s *Service) publishChecks(ctx context.Context, key store.PullRequestKey, s
 		return err
 	}
 	if data.State == forge.StateDeleted {
-		return s.endChecks(ctx, key, told, data, func(store.ToldCheck) (forge.Check, bool) { return forge.RemovedCheck(""), true })
+		err := s.endChecks(ctx, key, told, data, func(store.ToldCheck) (forge.Check, bool) { return forge.RemovedCheck(""), true })
+		return errors.Join(err, s.tellRemoved(ctx, key, sha, told, data))
 	}
 	database, migrated := forge.Checks(data)
 	for i, check := range []forge.Check{database, migrated} {
@@ -46,6 +49,26 @@ func (s *Service) publishChecks(ctx context.Context, key store.PullRequestKey, s
 	return s.endChecks(ctx, key, told, data, func(c store.ToldCheck) (forge.Check, bool) {
 		return forge.SupersededCheck("", head), c.SHA != head && c.SHA != sha
 	})
+}
+
+// tellRemoved tells the checks of a preview that somebody removed before anything was told on its commit: the pull request is open, so that
+// they may be required, and nothing else will be told there.
+func (s *Service) tellRemoved(ctx context.Context, key store.PullRequestKey, sha string, told []store.ToldCheck, data forge.CheckData) error {
+	known, err := s.Store.KnownPullRequest(ctx, key)
+	if err != nil || known.DismissedSHA != sha {
+		return err
+	}
+	for _, name := range checkNames() {
+		if slices.ContainsFunc(told, func(t store.ToldCheck) bool { return t.SHA == sha && t.Name == name }) {
+			continue
+		}
+		check := forge.RemovedCheck(checkName(name, data))
+		check.ExternalID = forge.ExternalID(key.Project, key.Number)
+		if err := s.tellCheck(ctx, key, sha, told, name, check); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tellCheck tells one check unless it says so already.

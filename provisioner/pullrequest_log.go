@@ -60,6 +60,9 @@ func (s *Service) hooks(ctx context.Context, log DeliveryLog) ([]forge.Hook, err
 	if now := s.Clock(); now.Sub(s.hooksAt) < noHookEvery {
 		return s.knownHooks, nil
 	}
+	if len(s.repositories) == 0 {
+		return nil, nil // a process that has just begun asks again once it knows them, rather than after an hour
+	}
 	s.hooksAt, s.knownHooks = s.Clock(), nil
 	seen := map[int64]bool{}
 	for _, known := range s.repositories {

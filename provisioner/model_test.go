@@ -1,0 +1,108 @@
+package provisioner_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// modelWorkers is how many histories happen at the same time.
+const modelWorkers = 3
+
+// modelHistories is how many histories TestModel plays unless MAYFLY_MODEL_HISTORIES says otherwise.
+const modelHistories = 180
+
+// TestModel plays random histories of pull requests, with everything that can go wrong, and compares what comes of them with
+// docs/invariants.md. A failure prints the shortest history that fails, for TestModelReplay, and the seed: to see it again,
+//
+//	go test ./provisioner -run TestModel -rapid.seed=…
+func TestModel(t *testing.T) {
+	t.Parallel()
+	histories := modelHistories
+	if text := os.Getenv("MAYFLY_MODEL_HISTORIES"); text != "" {
+		var err error
+		if histories, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("MAYFLY_MODEL_HISTORIES=%s is not a number", text)
+		}
+	}
+	setRapid(t, "rapid.checks", strconv.Itoa((histories+modelWorkers-1)/modelWorkers))
+	setRapid(t, "rapid.nofailfile", "true")
+	for i := range modelWorkers {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			b := newModelBed(t)
+			rapid.Check(t, func(r *rapid.T) {
+				h := drawHistory(r)
+				if w := play(t, b, h); len(w.failures) > 0 {
+					r.Fatal(w.report())
+				}
+			})
+		})
+	}
+}
+
+// setRapid sets a flag of rapid unless somebody did so on the command line.
+func setRapid(t *testing.T, name, value string) {
+	t.Helper()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// report is a failure for people.
+func (w *world) report() string {
+	return fmt.Sprintf("%s\n\nMAYFLY_MODEL_REPLAY='%s' go test ./provisioner -run TestModelReplay\n\n%s", strings.Join(w.failures, "\n"), w.history, w.trace())
+}
+
+// TestModelRegressions plays histories that once failed, or that are worth playing each time.
+func TestModelRegressions(t *testing.T) {
+	t.Parallel()
+	b := newModelBed(t)
+	for _, text := range []string{
+		"app: open 0; @9 crash 0; work 8; @5 sqlcrash 11; work 8; close 0",
+		"app grace ttl: open 0; settle 0; close 0; settle 0; reopen 0; settle 0; jump 1; settle 0; push 0",
+		"processes: open 0 lost; push 0 held; @2 mute 0; work 9; destroy 0 lost; settle 0; rebuild 0; work 9",
+		": open 0; settle 0; crash 0; tidy 6; destroy 0 lost", // a process that has just begun knows no repository whose log it could read
+		// Removed before anything was told on the head: its checks never came.
+		": open 0; work 0; work 0; work 0; rm 0",
+		"app: open 0; settle 0; push 0; work 0; work 0; rm 0",
+		"app approve: fork 0; settle 0; approve 0; settle 0; push 0; @7 close 0; work 9",
+		"app two onlylabel: open 1; @30 merge 0; work 11; open 0; impostor 1; down 0; push 1; work 9",
+	} {
+		h, err := parseHistory(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := play(t, b, h); len(w.failures) > 0 {
+			t.Error(w.report())
+		}
+	}
+}
+
+// TestModelReplay plays one history again.
+func TestModelReplay(t *testing.T) {
+	t.Parallel()
+	text := os.Getenv("MAYFLY_MODEL_REPLAY")
+	if text == "" {
+		t.Skip("MAYFLY_MODEL_REPLAY is not set")
+	}
+	h, err := parseHistory(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := play(t, newModelBed(t), h); len(w.failures) > 0 {
+		t.Fatal(w.report())
+	} else {
+		t.Log(w.trace())
+	}
+}
