@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	mayfly "github.com/mayflydb/mayfly"
 	"github.com/mayflydb/mayfly/provisioner/driver"
@@ -44,4 +45,31 @@ func (s *Service) watchDisk(ctx context.Context, p *mayfly.Preview) error {
 	}
 	_, err = s.Store.ChangePreview(ctx, p.ID, func(p *mayfly.Preview) error { p.WantSuspended = true; return nil })
 	return err
+}
+
+// withinDisk gives a context that ends when a volume of the preview has grown by more than the preview may write, for migrations on a
+// pool that has no quotas: those write faster than watchDisk comes round. The returned function ends watching; its error says
+// that the limit was reached.
+func (s *Service) withinDisk(ctx context.Context, p *mayfly.Preview, volume string, project mayfly.Project) (context.Context, func() error) {
+	if !s.WatchDisk {
+		return ctx, func() error { return nil }
+	}
+	limit := or(s.sized(p, project.Previews).DiskBytes, defaultDiskBytes)
+	within, end := context.WithCancel(ctx)
+	var over bool
+	var group sync.WaitGroup
+	group.Go(func() {
+		if over = s.outgrows(within, volume, limit); over {
+			end()
+		}
+	})
+	return within, func() error {
+		end()
+		group.Wait()
+		if !over {
+			return nil
+		}
+		return mayfly.Errorf(mayfly.CodeMigrationFailed, "the migrations wrote more than the %d MiB that the preview may have on top of its template", limit>>20).
+			WithHint("change them to write less at a time, or raise previews.disk in the server's configuration")
+	}
 }

@@ -276,9 +276,16 @@ func (s *Service) apply(ctx context.Context, p *mayfly.Preview, project mayfly.P
 			Observe: true, DatabaseNames: []string{p.Name}, Now: s.Clock, Progress: func(step migrations.Step) { s.recordMigration(ctx, p, step) },
 		}
 		var err error
-		report, err = s.applyPlan(limited, p, project, work, conn, plan, opts)
+		within, outgrown := limited, func() error { return nil }
+		if !migrations.Code(project.Migrations) { // a run of the project's own command is watched by itself
+			within, outgrown = s.withinDisk(limited, p, p.Resource(p.ObservedGeneration), project)
+		}
+		report, err = s.applyPlan(within, p, project, work, conn, plan, opts)
 		if err == nil {
-			err = s.applySeeds(limited, p, work.seeds, opts, report)
+			err = s.applySeeds(within, p, work.seeds, opts, report)
+		}
+		if full := outgrown(); err != nil && full != nil && limited.Err() == nil {
+			err = full
 		}
 		done := len(report.Applied)
 		if done > 0 && report.Applied[done-1].Error != "" {

@@ -256,6 +256,12 @@ func (s *Service) onClone(ctx context.Context, p *mayfly.Preview, fn func(ctx co
 		return err
 	}
 	s.Checkpoint("trial started")
+	ctx, outgrown := s.withinDisk(ctx, p, id, project)
+	defer func() {
+		if full := outgrown(); err != nil && full != nil {
+			err = full
+		}
+	}()
 	return fn(ctx, func(ctx context.Context) (*pgx.Conn, error) { return s.connectTo(ctx, p, id) })
 }
 
