@@ -73,6 +73,9 @@ func TestModelRegressions(t *testing.T) {
 		"app grace ttl: open 0; settle 0; close 0; settle 0; reopen 0; settle 0; jump 1; settle 0; push 0",
 		"processes: open 0 lost; push 0 held; @2 mute 0; work 9; destroy 0 lost; settle 0; rebuild 0; work 9",
 		": open 0; settle 0; crash 0; tidy 6; destroy 0 lost", // a process that has just begun knows no repository whose log it could read
+		// Access was lost for a while: the deployment was taken for one that the token may not make, and never told.
+		"approve grace two: open 0; @23 hide 0; push 0 twice",
+		"approve processes: open 0; work 1; @17 force 1 held; push 0; retarget 0; @5 hide 2; kill 1; kill 0; @14 stranger 1 twice",
 		// Removed before anything was told on the head: its checks never came.
 		": open 0; work 0; work 0; work 0; rm 0",
 		"app: open 0; settle 0; push 0; work 0; work 0; rm 0",

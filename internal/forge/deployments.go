@@ -49,12 +49,18 @@ func (c *Client) SetDeployment(ctx context.Context, repoID, known int64, d Deplo
 	if err == nil {
 		return id, nil
 	}
-	return 0, c.deploymentFailed(repoID, d, err)
+	return 0, c.deploymentFailed(ctx, repoID, d, err)
 }
 
 // deploymentFailed drops the refusals that everything else works without.
-func (c *Client) deploymentFailed(repoID int64, d Deployment, err error) error {
+func (c *Client) deploymentFailed(ctx context.Context, repoID int64, d Deployment, err error) error {
 	refused := (*Refused)(nil)
+	if errors.Is(err, errNotFound) && mayfly.ErrorCode(err) != mayfly.CodeNotFound {
+		// A token without the scope gets the same answer as one that may not see the repository: that one is told once it may again.
+		if _, seen := c.RepositoryByID(ctx, repoID); seen != nil {
+			return fmt.Errorf("set deployment %s of repository %d: %w", d.Environment, repoID, seen)
+		}
+	}
 	switch {
 	case mayfly.ErrorCode(err) == mayfly.CodeNotFound:
 		return err
@@ -128,5 +134,5 @@ func (c *Client) RetireDeployments(ctx context.Context, repoID int64, environmen
 	if err == nil {
 		return nil
 	}
-	return c.deploymentFailed(repoID, gone, err)
+	return c.deploymentFailed(ctx, repoID, gone, err)
 }
