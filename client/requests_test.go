@@ -67,7 +67,10 @@ func TestBusy(t *testing.T) {
 func TestBusyWithoutKey(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); busy(w, http.StatusServiceUnavailable, "0") })
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		busy(w, http.StatusServiceUnavailable, "0")
+	})
 	if _, err := c.BuildTemplate(t.Context(), "shop"); err == nil || asked.Load() != 1 {
 		t.Errorf("something that may have been done was asked for %d times: %v", asked.Load(), err)
 	}

@@ -338,10 +338,11 @@ func TestNoSecretInLogs(t *testing.T) {
 	b.send(admin, "POST /api/v1/previews", `{"project":"shop","secret":"`+credentials.Password+`"}`)
 	records, err := b.Store.AuditLog(t.Context(), store.AuditFilter{})
 	must(t, err)
-	audit := ""
+	var audited strings.Builder
 	for _, r := range records {
-		audit += fmt.Sprintf("%+v %s\n", r, r.Detail)
+		fmt.Fprintf(&audited, "%+v %s\n", r, r.Detail)
 	}
+	audit := audited.String()
 	for what, secret := range map[string]string{"the password": credentials.Password, "a personal password": personal.Password, "the token": admin} {
 		if secret == "" {
 			t.Fatalf("%s is empty: %s %s", what, shown.body, own.body)
