@@ -36,6 +36,7 @@ type modelProcess struct {
 	cancel context.CancelFunc
 	store  *store.Store
 	inbox  http.Handler
+	moment func(p *modelProcess, where string) // what happens meanwhile has nothing to do with the contexts of the work
 	done   sync.WaitGroup
 
 	mu    sync.Mutex
@@ -47,7 +48,7 @@ type modelProcess struct {
 func (w *world) startProcess(tb testing.TB) *modelProcess {
 	tb.Helper()
 	w.started++
-	p := &modelProcess{world: w, name: fmt.Sprintf("model %d", w.started), conns: map[net.Conn]bool{}}
+	p := &modelProcess{world: w, moment: w.moment, name: fmt.Sprintf("model %d", w.started), conns: map[net.Conn]bool{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	config := w.bed.config.Copy()
 	dial := (&net.Dialer{}).DialContext
@@ -157,7 +158,7 @@ func (p *modelProcess) tick(where string) error {
 	if p.killed() {
 		return errDead
 	}
-	p.world.moment(p, where)
+	p.moment(p, where)
 	if p.killed() {
 		return errDead
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func (w *world) living(within *modelProcess) *modelProcess {
 
 // work runs some jobs in an order that nobody promised.
 func (w *world) work(within *modelProcess, n int) {
-	random := rand.New(rand.NewPCG(uint64(n), uint64(w.picks))) //nolint:gosec // to be played again
+	random := rand.New(rand.NewPCG(uint64(n), uint64(w.picks))) // to be played again
 	outer := ""
 	if within != nil {
 		outer = w.begin("")
@@ -282,7 +283,7 @@ func (w *world) openPR(s modelStep) {
 func (w *world) pushBase(s modelStep) {
 	ctx := context.Background()
 	before := w.repo.Head(ctx, "main")
-	after, err := w.repo.Commit(ctx, "main", map[string]string{"BASE": fmt.Sprint(w.next())}, "Base")
+	after, err := w.repo.Commit(ctx, "main", map[string]string{"BASE": strconv.Itoa(w.next())}, "Base")
 	if err != nil {
 		w.fail("model", "push to the base: %v", err)
 		return

@@ -583,11 +583,6 @@ func (w *world) tidy(p *modelProcess, what string) error {
 	return fmt.Errorf("there is no %s", what)
 }
 
-// process returns one that lives, after starting those anew that were killed.
-func (w *world) process(n int) *modelProcess {
-	return w.processes[n%len(w.processes)]
-}
-
 // restart puts new processes in the place of those that were killed. Nothing of the service may run.
 func (w *world) restart(tb testing.TB) {
 	tb.Helper()

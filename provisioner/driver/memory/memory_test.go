@@ -23,14 +23,14 @@ func TestEngine(t *testing.T) {
 		}
 		return drivertest.EngineUnderTest{
 			Engine: engine, Other: memory.NewEngine(memory.Options{Volumes: volumes, AdminRole: cluster.AdminRole}), Image: image, Hollow: true,
-			NewVolume: func(t testing.TB, id string) {
-				t.Helper()
-				if err := volumes.Create(t.Context(), id, image.User); err != nil {
-					t.Fatal(err)
+			NewVolume: func(tb testing.TB, id string) {
+				tb.Helper()
+				if err := volumes.Create(tb.Context(), id, image.User); err != nil {
+					tb.Fatal(err)
 				}
-				t.Cleanup(func() {
+				tb.Cleanup(func() {
 					if err := volumes.Delete(context.Background(), id); err != nil {
-						t.Error(err)
+						tb.Error(err)
 					}
 				})
 			},
