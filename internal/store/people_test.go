@@ -190,6 +190,45 @@ func TestQuotaRaces(t *testing.T) {
 	}
 }
 
+// TestSnapshotsAreDisk makes snapshots until there is no more disk; a preview is not let in then either, until one is deleted.
+func TestSnapshotsAreDisk(t *testing.T) {
+	t.Parallel()
+	b, ctx := setup(t), t.Context()
+	limits := store.Limits{OfPerson: store.Quota{DiskBytes: 35 << 30}}
+	s := b.second(func(string) store.Limits { return limits })
+	template := &mayfly.Template{ID: mayfly.NewID("t"), Project: "shop"}
+	if err := s.CreateTemplate(ctx, template); err != nil {
+		t.Fatal(err)
+	}
+	p := sandbox("shop", "1", "alice") // 10 GiB
+	if err := s.CreatePreview(ctx, p, limits); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := func(name, by string, branch bool) (*mayfly.Snapshot, error) {
+		n := &mayfly.Snapshot{ID: mayfly.NewID("n"), Name: name, Project: "shop", PreviewID: p.ID, TemplateID: template.ID, CreatedBy: by, Branch: branch}
+		return n, s.CreateSnapshot(ctx, nil, n, 20)
+	}
+	first, err := snapshot("one", "alice", false)
+	if _, again := snapshot("two", "alice", false); err != nil || again != nil {
+		t.Fatalf("there is room for two snapshots: %v, %v", err, again)
+	}
+	_, err = snapshot("three", "alice", false)
+	code(t, err, mayfly.CodeQuotaExceeded)
+	code(t, s.CreatePreview(ctx, sandbox("shop", "2", "alice"), limits), mayfly.CodeQuotaExceeded)
+	if _, err := snapshot("four", "bob", false); err != nil {
+		t.Errorf("somebody else is refused: %v", err)
+	}
+	if _, err := snapshot("five", "alice", true); err != nil {
+		t.Errorf("the origin of a branch is refused: %v", err)
+	}
+	if err := s.DeleteSnapshot(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreatePreview(ctx, sandbox("shop", "2", "alice"), limits); err != nil {
+		t.Errorf("no room after a snapshot was deleted: %v", err)
+	}
+}
+
 // TestQueueIsFair fills a server with one project's previews and lets two wait; the other project's turn comes first.
 func TestQueueIsFair(t *testing.T) {
 	t.Parallel()

@@ -121,7 +121,28 @@ func readUsage(ctx context.Context, tx pgx.Tx) (*usage, error) {
 		u.add(c)
 		return nil
 	})
-	return u, err
+	if err != nil {
+		return nil, err
+	}
+	return u, u.addSnapshots(ctx, tx)
+}
+
+// addSnapshots counts as much disk for a snapshot as for the preview that it is of: that is what it may keep of its own. The
+// origins of branches are not counted: nobody asked for them, and nobody can delete them.
+func (u *usage) addSnapshots(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		select snapshot.project, snapshot.created_by, sum(preview.reserved_disk)::bigint
+		from snapshot join preview on preview.id = snapshot.preview_id
+		where snapshot.state <> 'deleted' and not branch group by snapshot.project, snapshot.created_by`)
+	if err != nil {
+		return err
+	}
+	var c claim
+	_, err = pgx.ForEachRow(rows, []any{&c.project, &c.person, &c.disk}, func() error {
+		u.add(c)
+		return nil
+	})
+	return err
 }
 
 // admit returns nil if there is room for one more, or for the change that c is, and the limit that there is not, otherwise.
@@ -189,7 +210,7 @@ func exceeded(scope QuotaScope, what string, c claim, limit string) error {
 		OfServer: "this server", OfProject: "project " + c.project, OfPerson: c.person, OfToken: "this token",
 	}[scope]
 	hint := map[string]string{
-		"previews": "remove one with mayfly rm", "running": "suspend one with mayfly suspend", "disk": "remove one with mayfly rm",
+		"previews": "remove one with mayfly rm", "running": "suspend one with mayfly suspend", "disk": "remove one with mayfly rm, or a snapshot with mayfly snapshot rm",
 		"memory": "suspend one with mayfly suspend", "lifetime": "remove one with mayfly rm, or ask for a shorter --ttl",
 	}[what]
 	err := mayfly.Errorf(mayfly.CodeQuotaExceeded, "%s is at its limit of %s", whose, limit).

@@ -25,14 +25,14 @@ func scanSnapshot(row pgx.Row) (*mayfly.Snapshot, error) {
 }
 
 // CreateSnapshot stores that a snapshot is being made. CodeConflict if its preview has one of that name, CodeQuotaExceeded if the
-// project has most already, which holds also for concurrent calls; those that are made for branches do not count. A *DoneError if once
+// project has most already, or a quota of disk is used up, which holds also for concurrent calls; those that are made for branches do not count. A *DoneError if once
 // was done before.
 func (s *Store) CreateSnapshot(ctx context.Context, once *Once, n *mayfly.Snapshot, most int) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := once.claim(ctx, tx, n.ID); err != nil {
 			return err
 		}
-		if err := checkSnapshots(ctx, tx, n, most); err != nil {
+		if err := s.checkSnapshots(ctx, tx, n, most); err != nil {
 			return err
 		}
 		err := tx.QueryRow(ctx, `
@@ -53,9 +53,12 @@ func (s *Store) CreateSnapshot(ctx context.Context, once *Once, n *mayfly.Snapsh
 	return nil
 }
 
-func checkSnapshots(ctx context.Context, tx pgx.Tx, n *mayfly.Snapshot, most int) error {
-	if n.Branch || most <= 0 {
+func (s *Store) checkSnapshots(ctx context.Context, tx pgx.Tx, n *mayfly.Snapshot, most int) error {
+	if n.Branch {
 		return nil
+	}
+	if most <= 0 {
+		return s.checkSnapshotDisk(ctx, tx, n)
 	}
 	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('create snapshot ' || $1, 0))`, n.Project); err != nil {
 		return err
@@ -66,9 +69,30 @@ func checkSnapshots(ctx context.Context, tx pgx.Tx, n *mayfly.Snapshot, most int
 	}
 	if live >= most {
 		return mayfly.Errorf(mayfly.CodeQuotaExceeded, "project %s already has %d snapshots, its limit", n.Project, live).
-			WithHint("delete one, or raise previews.max_snapshots in the server's configuration")
+			WithHint("delete one with mayfly snapshot rm, or raise previews.max_snapshots in the server's configuration")
 	}
-	return nil
+	return s.checkSnapshotDisk(ctx, tx, n)
+}
+
+// checkSnapshotDisk holds a snapshot against the quotas of disk.
+func (s *Store) checkSnapshotDisk(ctx context.Context, tx pgx.Tx, n *mayfly.Snapshot) error {
+	limits := s.limitsOf(n.Project)
+	limits.Full = nil // making the volume says so itself
+	if limits == (Limits{}) {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, lockRoom); err != nil {
+		return err
+	}
+	u, err := readUsage(ctx, tx)
+	if err != nil {
+		return err
+	}
+	c := claim{project: n.Project, person: n.CreatedBy}
+	if err := tx.QueryRow(ctx, `select reserved_disk from preview where id = $1`, n.PreviewID).Scan(&c.disk); err != nil {
+		return err
+	}
+	return u.admit(c, limits)
 }
 
 func (s *Store) auditSnapshot(ctx context.Context, tx execer, n *mayfly.Snapshot, action string) error {
