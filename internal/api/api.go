@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -137,6 +139,7 @@ func New(opts Options) (*API, error) {
 		return nil, err
 	}
 	for _, r := range a.routes() {
+		r.handle = refuseUnknownQuery(r)
 		e.Add(r.method, "/api/v1"+r.path, a.authorize(r))
 	}
 	if err := a.serveReference(document); err != nil {
@@ -190,6 +193,26 @@ func refuseBadText(next echo.HandlerFunc) echo.HandlerFunc {
 			return mayfly.Errorf(mayfly.CodeInvalid, "the path or the query is not text: it has bytes that are not UTF-8, a NUL, or a broken escape")
 		}
 		return next(c)
+	}
+}
+
+// refuseUnknownQuery refuses parameters that the route does not have: a filter that is misspelt would select everything.
+func refuseUnknownQuery(r route) echo.HandlerFunc {
+	names := make([]string, len(r.query))
+	for i, p := range r.query {
+		names[i] = p.name
+	}
+	return func(c echo.Context) error {
+		for _, name := range slices.Sorted(maps.Keys(c.QueryParams())) {
+			switch {
+			case slices.Contains(names, name):
+			case len(names) == 0:
+				return mayfly.InvalidField(name, "there is no parameter %q: this request takes none", name)
+			default:
+				return mayfly.InvalidField(name, "there is no parameter %q", name).WithHint("one of: %s", strings.Join(names, ", "))
+			}
+		}
+		return r.handle(c)
 	}
 }
 

@@ -579,3 +579,18 @@ func FuzzAPI(f *testing.F) {
 		}
 	})
 }
+
+func TestUnknownParametersAreRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := b.sandbox("shop")
+	for path, field := range map[string]string{
+		"GET /previews?projcet=shop": "projcet", "GET /previews?project=shop&Sort=name": "Sort", "GET /previews/" + p.Name + "?wiat=ready": "wiat",
+		"DELETE /previews/" + p.Name + "?force=true": "force", "GET /auth/self?x=1": "x",
+	} {
+		problem := b.refused(b.admin(), path, "", http.StatusUnprocessableEntity, mayfly.CodeInvalid)
+		if len(problem.Errors) != 1 || problem.Errors[0].Field != field {
+			t.Errorf("%s does not name the parameter: %+v", path, problem)
+		}
+	}
+}
