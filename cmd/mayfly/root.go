@@ -70,14 +70,18 @@ func exitCode(err error) int {
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
+	var coded *mayfly.Error
+	if errors.As(err, &coded) && coded.Code == mayfly.CodeInvalid && len(coded.Fields) > 0 {
+		return exitUsage // the server does not take what a flag or an argument says
+	}
 	switch mayfly.ErrorCode(err) {
 	case mayfly.CodeNotFound:
 		return exitNotFound
-	case mayfly.CodeUnauthenticated, mayfly.CodeForbidden:
+	case mayfly.CodeUnauthenticated, mayfly.CodeForbidden, mayfly.CodeForkDenied:
 		return exitDenied
 	case mayfly.CodeTimeout:
 		return exitTimeout
-	case mayfly.CodeQuotaExceeded, mayfly.CodePoolFull:
+	case mayfly.CodeQuotaExceeded, mayfly.CodePoolFull, mayfly.CodeRateLimited:
 		return exitQuota
 	}
 	return exitFailed
