@@ -20,7 +20,7 @@ import (
 	"github.com/mayflydb/mayfly/client"
 )
 
-// configuration is the service's mayfly.yaml. examples/mayfly.yaml explains every key.
+// configuration is the service's mayfly.yaml. docs/configuration.md explains every key.
 const configuration = `# Written by the demo.
 listen: {{.Listen}}
 data_dir: {{.Data}}
