@@ -76,6 +76,17 @@ func TestModelRegressions(t *testing.T) {
 		// Access was lost for a while: the deployment was taken for one that the token may not make, and never told.
 		"approve grace two: open 0; @23 hide 0; push 0 twice",
 		"approve processes: open 0; work 1; @17 force 1 held; push 0; retarget 0; @5 hide 2; kill 1; kill 0; @14 stranger 1 twice",
+		// One process took its own last text for what the comment says, which another had edited since.
+		"app grace processes: open 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0",
+		// Where the comment could not be found for a while, its id was forgotten.
+		"approve grace processes: open 0; settle 0; push 0; hide 0; work 9; work 9; unhide 0; close 0",
+		// An answer got lost, and with it a check, or a deployment, that was made.
+		"app grace: open 0; @2 push 0 twice; tidy 30; @2 mute 2; @17 work 7; work 4; push 0; @4 rebuild 0 lost",
+		"app: open 0; @9 down 0; @5 mute 1; work 6; rm 0; @3 mute 2; work 6; up 0; push 0; work 2; mute 2; work 3; push 0",
+		// The policies' answer, which GitHub had not taken, was to be told for ever after the pull request was closed.
+		"app two: open 0; down 0; work 9; close 0",
+		// Somebody with write access was taken for a stranger while access was lost.
+		": open 0; settle 0; destroy 0; hide 0; work 5",
 		// Removed before anything was told on the head: its checks never came.
 		": open 0; work 0; work 0; work 0; rm 0",
 		"app: open 0; settle 0; push 0; work 0; work 0; rm 0",

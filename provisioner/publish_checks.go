@@ -86,6 +86,12 @@ func (s *Service) tellCheck(ctx context.Context, key store.PullRequestKey, sha s
 			known = t.RunID
 		}
 	}
+	if known == 0 && !check.State.Concluded() {
+		// Its answer may get lost: whoever ends the checks of this commit is to know that there may be one.
+		if err := s.Store.SetToldCheck(ctx, key, store.ToldCheck{SHA: sha, Name: name}); err != nil {
+			return err
+		}
+	}
 	var err error
 	now.RunID, err = s.Forge.SetCheck(ctx, key.RepositoryID, sha, known, check)
 	if err != nil && mayfly.ErrorCode(err) != mayfly.CodeHeadGone { // a commit that is gone needs none

@@ -33,11 +33,11 @@ func (s *Service) publishComment(ctx context.Context, record *store.PullRequestR
 		}
 	}
 	marker := forge.Marker(record.RepositoryID, record.Number, record.Project)
-	record.CommentID, err = s.Forge.UpsertComment(ctx, record.RepositoryID, record.Number, record.CommentID, marker, body)
-	if err != nil {
+	id, err := s.Forge.UpsertComment(ctx, record.RepositoryID, record.Number, record.CommentID, marker, body)
+	if err != nil { // the record keeps the id that it has: it is stored for other reasons too
 		return 0, fmt.Errorf("write the comment of pull request %d: %w", record.Number, err)
 	}
-	record.CommentHash, record.CommentAt = hash, &now
+	record.CommentID, record.CommentHash, record.CommentAt = id, hash, &now
 	return 0, s.Store.SetPullRequestRecord(ctx, *record)
 }
 

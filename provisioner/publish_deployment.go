@@ -25,6 +25,12 @@ func (s *Service) publishDeployment(ctx context.Context, record *store.PullReque
 	if record.DeploymentSHA == d.SHA {
 		known = record.DeploymentID
 	}
+	if known == 0 { // the answer may get lost: then there is one to be set inactive all the same
+		record.DeploymentID, record.DeploymentSHA, record.DeploymentHash = 0, d.SHA, ""
+		if err := s.Store.SetPullRequestRecord(ctx, *record); err != nil {
+			return err
+		}
+	}
 	id, err := s.Forge.SetDeployment(ctx, record.RepositoryID, known, d)
 	if err != nil {
 		return err

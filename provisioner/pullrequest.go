@@ -134,6 +134,8 @@ func (s *Service) syncIn(ctx context.Context, project mayfly.Project, pr *forge.
 		if err := s.TellOutcome(ctx, project, pr, *v.tell); err != nil {
 			return err
 		}
+	} else if err := s.Store.NothingToTell(ctx, key); err != nil { // an outcome that GitHub did not take does not hold any more
+		return err
 	}
 	return s.Store.Decided(ctx, key, v.wish == wishPreview, fingerprint(project, pr, archived))
 }

@@ -49,7 +49,10 @@ func (c *Client) upsertComment(ctx context.Context, who account, repoID int64, n
 	}
 	if ours {
 		if c.isText(known, body) {
-			return known, nil
+			same, err := c.says(ctx, who, repoID, known, body)
+			if err != nil || same {
+				return known, err
+			}
 		}
 		var edited github.IssueComment
 		err := c.exchange(ctx, who, call{method: http.MethodPatch, path: commentPath(repoID, known), body: commentBody{body}}, &edited)
@@ -161,6 +164,16 @@ func (c *Client) isText(id int64, text string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ours[id] == sha256.Sum256([]byte(normal(text)))
+}
+
+// says asks whether a comment has this text: another process may have edited it since this one did.
+func (c *Client) says(ctx context.Context, who account, repoID, id int64, text string) (bool, error) {
+	var comment github.IssueComment
+	err := c.get(ctx, who, commentPath(repoID, id), &comment)
+	if errors.Is(err, errNotFound) { // deleted, which the edit finds too
+		return false, nil
+	}
+	return err == nil && sameText(comment.GetBody(), text), err
 }
 
 func commentPath(repoID, id int64) string {

@@ -37,8 +37,9 @@ func (c *Client) MayWrite(ctx context.Context, repoID int64, login string, userI
 	switch {
 	case mayfly.ErrorCode(err) == mayfly.CodeNotFound:
 		return false, err
-	case errors.Is(err, errNotFound): // nobody of that name
-		return false, nil
+	case errors.Is(err, errNotFound): // nobody of that name, unless it is the repository that cannot be seen
+		_, err := c.RepositoryByID(ctx, repoID)
+		return false, err
 	case err != nil:
 		return false, fmt.Errorf("read what %q may do in repository %d: %w", login, repoID, err)
 	}

@@ -149,6 +149,17 @@ func (s *Store) Published(ctx context.Context, key PullRequestKey, wanted time.T
 	return nil
 }
 
+// NothingToTell takes WantPublished back: what was to be told about a pull request without a preview does not hold any more.
+func (s *Store) NothingToTell(ctx context.Context, key PullRequestKey) error {
+	_, err := s.pool.Exec(ctx, lazily+`
+		delete from publish_intent using lazily where project = $1 and repository_id = $2 and number = $3 and preview_id = ''`,
+		key.Project, key.RepositoryID, key.Number)
+	if err != nil {
+		return failed(err, "record that nothing is to be told about %s#%d", key.Project, key.Number)
+	}
+	return nil
+}
+
 // RequeuePublishing asks again for what was to be told and was not: its job was lost with a killed process, or given up. It also forgets
 // the checks of commits that nobody looks at any more.
 func (s *Store) RequeuePublishing(ctx context.Context) error {
