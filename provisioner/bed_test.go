@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/mayflydb/mayfly/internal/pgtest"
 	"github.com/mayflydb/mayfly/internal/store"
 	"github.com/mayflydb/mayfly/provisioner"
+	"github.com/mayflydb/mayfly/provisioner/driver"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -476,18 +478,22 @@ func (b *bed) query(t *testing.T, p *mayfly.Preview, sql string) string {
 	return value
 }
 
-// wantThings checks that exactly the given previews have exactly one container and one volume, of their generation.
+// wantThings checks that exactly the given previews have exactly one container and one volume, of their generation. What is tried on a
+// clone that is thrown away may be under way; it is waited for.
 func (b *bed) wantThings(t *testing.T, previews ...*mayfly.Preview) {
 	t.Helper()
 	wanted := map[string]bool{}
 	for _, p := range previews {
 		wanted[p.Instance()] = true
 	}
-	instances, err := b.machine.List(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
+	instances, volumes := b.things(t)
+	trial := func(id string) bool { return strings.HasSuffix(id, "-trial") }
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); instances, volumes = b.things(t) {
+		if !slices.ContainsFunc(volumes, trial) && !slices.ContainsFunc(instances, func(i driver.Instance) bool { return trial(i.ID) }) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	volumes := b.shelf.previewVolumes(t)
 	if len(instances) != len(wanted) || len(volumes) != len(wanted) {
 		t.Errorf("%d containers and %d volumes exist, not %d of each: %v, %v", len(instances), len(volumes), len(wanted), instances, volumes)
 	}
@@ -501,6 +507,15 @@ func (b *bed) wantThings(t *testing.T, previews ...*mayfly.Preview) {
 			t.Errorf("volume %s is left", volume)
 		}
 	}
+}
+
+func (b *bed) things(t *testing.T) ([]driver.Instance, []string) {
+	t.Helper()
+	instances, err := b.machine.List(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return instances, b.shelf.previewVolumes(t)
 }
 
 func wantCode(t *testing.T, err error, code mayfly.Code) {
