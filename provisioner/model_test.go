@@ -15,7 +15,7 @@ import (
 const modelWorkers = 3
 
 // modelHistories is how many histories TestModel plays unless MAYFLY_MODEL_HISTORIES says otherwise.
-const modelHistories = 180
+const modelHistories = 150
 
 // TestModel plays random histories of pull requests, with everything that can go wrong, and compares what comes of them with
 // docs/invariants.md. A failure prints the shortest history that fails, for TestModelReplay, and the seed: to see it again,
@@ -36,8 +36,11 @@ func TestModel(t *testing.T) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
 			b := newModelBed(t)
+			played := 0
+			t.Cleanup(func() { t.Logf("%d histories", played) })
 			rapid.Check(t, func(r *rapid.T) {
 				h := drawHistory(r)
+				played++
 				if w := play(t, b, h); len(w.failures) > 0 {
 					r.Fatal(w.report())
 				}
@@ -78,6 +81,7 @@ func TestModelRegressions(t *testing.T) {
 		"approve processes: open 0; work 1; @17 force 1 held; push 0; retarget 0; @5 hide 2; kill 1; kill 0; @14 stranger 1 twice",
 		// One process took its own last text for what the comment says, which another had edited since.
 		"app grace processes: open 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0",
+		"app nodrafts processes ttl: open 0; @16 destroy 2; sqlcrash 4; @31 work 17; @30 push 1; destroy 0; push 2; @30 crash 5; settle 1; push 1; hide 0; @17 work 8",
 		// Where the comment could not be found for a while, its id was forgotten.
 		"approve grace processes: open 0; settle 0; push 0; hide 0; work 9; work 9; unhide 0; close 0",
 		// An answer got lost, and with it a check, or a deployment, that was made.
