@@ -202,7 +202,8 @@ func checkBehaviour(t *testing.T, conn *pgx.Conn) {
 		`SELECT nextval('invoice_number')`:                             "1030",
 		`SELECT nextval('never_used')`:                                 "77",
 		`SELECT c_sqrt(16)`:                                            "4",
-		`SHOW statement_timeout`:                                       "7min",
+		`SELECT o.option_value FROM pg_db_role_setting s, pg_options_to_table(s.setconfig) o
+			WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND o.option_name = 'statement_timeout'`: "7min",
 	} {
 		if got := value(t, conn, query); got != want {
 			t.Errorf("%s: got %s, want %s", query, got, want)
