@@ -89,6 +89,8 @@ func TestModelRegressions(t *testing.T) {
 		// One process took its own last text for what the comment says, which another had edited since.
 		"app grace processes: open 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0; settle 0; reopen 0; settle 0; close 0",
 		"app nodrafts processes ttl: open 0; @16 destroy 2; sqlcrash 4; @31 work 17; @30 push 1; destroy 0; push 2; @30 crash 5; settle 1; push 1; hide 0; @17 work 8",
+		// The answer to the first comment got lost, and another process knew of the pull request that nobody had commented on it.
+		"grace onlylabel processes ttl: open 0; @4 work 5; @2 mute 26; @1 rename 1 held",
 		// Where the comment could not be found for a while, its id was forgotten.
 		"approve grace processes: open 0; settle 0; push 0; hide 0; work 9; work 9; unhide 0; close 0",
 		// An answer got lost, and with it a check, or a deployment, that was made.

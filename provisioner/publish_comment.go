@@ -33,7 +33,14 @@ func (s *Service) publishComment(ctx context.Context, record *store.PullRequestR
 		}
 	}
 	marker := forge.Marker(record.RepositoryID, record.Number, record.Project)
-	id, err := s.Forge.UpsertComment(ctx, record.RepositoryID, record.Number, record.CommentID, marker, body)
+	known := record.CommentID
+	if known == 0 { // the answer may get lost, and another process may go on
+		record.CommentID = forge.UnknownComment
+		if err := s.Store.SetPullRequestRecord(ctx, *record); err != nil {
+			return 0, err
+		}
+	}
+	id, err := s.Forge.UpsertComment(ctx, record.RepositoryID, record.Number, known, marker, body)
 	if err != nil { // the record keeps the id that it has: it is stored for other reasons too
 		return 0, fmt.Errorf("write the comment of pull request %d: %w", record.Number, err)
 	}

@@ -19,8 +19,11 @@ type commentBody struct {
 	Body string `json:"body"`
 }
 
+// UnknownComment is given to UpsertComment in the place of an id where a comment may have been made whose id never arrived.
+const UnknownComment = -1
+
 // UpsertComment makes body the text of Mayfly's one comment on a pull request, and returns the comment's id for next
-// time. known is the id from last time, or 0. If that comment is gone, Mayfly's own comments are searched for marker,
+// time. known is the id from last time, 0 if none was ever made, or UnknownComment. If that comment is gone, Mayfly's own comments are searched for marker,
 // which body should contain (Marker makes it); comments of others are never touched, whatever they contain. Only if
 // there is none a comment is created. Nothing is written if the text is already there.
 //
@@ -64,7 +67,7 @@ func (c *Client) upsertComment(ctx context.Context, who account, repoID int64, n
 		}
 	}
 	var current *github.IssueComment
-	if !c.isSilent(repoID, number) {
+	if !c.isSilent(repoID, number) || known == UnknownComment {
 		if current, err = c.searchComment(ctx, who, repoID, number, marker); err != nil {
 			return 0, err
 		}
@@ -99,7 +102,7 @@ func (c *Client) isOurs(ctx context.Context, who account, repoID, id int64) (boo
 	c.mu.Lock()
 	_, ours := c.ours[id]
 	c.mu.Unlock()
-	if id == 0 || ours {
+	if id <= 0 || ours {
 		return ours, nil
 	}
 	var comment github.IssueComment
