@@ -2,22 +2,16 @@ package store
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/tern/v2/migrate"
 
 	mayfly "github.com/mayflydb/mayfly"
 )
-
-//go:embed schema/*.sql
-var schemaFiles embed.FS
 
 // Enqueuer puts jobs into the queue as part of a transaction of the store. internal/jobs implements it with River.
 type Enqueuer interface {
@@ -82,30 +76,6 @@ func createSchema(ctx context.Context, pool *pgxpool.Pool, schema string) error 
 		return nil
 	}
 	return err
-}
-
-// Migrate brings the store's own schema up to date. Several processes may call it at once.
-func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
-	conn, err := pool.Acquire(ctx)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer conn.Release()
-	migrator, err := migrate.NewMigrator(ctx, conn.Conn(), "schema_version")
-	if err != nil {
-		return fmt.Errorf("prepare the state database's schema: %w", err)
-	}
-	files, err := fs.Sub(schemaFiles, "schema")
-	if err != nil {
-		return fmt.Errorf("read embedded schema: %w", err)
-	}
-	if err := migrator.LoadMigrations(files); err != nil {
-		return fmt.Errorf("read embedded schema: %w", err)
-	}
-	if err := migrator.Migrate(ctx); err != nil {
-		return fmt.Errorf("migrate the state database: %w", err)
-	}
-	return nil
 }
 
 // Ping reports whether the state database answers: nil, or an *mayfly.Error with CodeStateUnavailable.

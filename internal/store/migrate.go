@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"embed"
 	"fmt"
 	"io/fs"
 
@@ -11,9 +12,27 @@ import (
 	mayfly "github.com/mayflydb/mayfly"
 )
 
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// Migrate brings the store's own schema up to date. Several processes may call it at once.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	return withMigrator(ctx, pool, func(m *migrate.Migrator) error { return m.Migrate(ctx) })
+}
+
 // MigrateTo brings the store's own schema to one version, for a backup that has it; Migrate brings it to the newest from there.
 // CodeInvalid if this program knows no such version.
 func MigrateTo(ctx context.Context, pool *pgxpool.Pool, version int32) error {
+	return withMigrator(ctx, pool, func(m *migrate.Migrator) error {
+		if version < 1 || int(version) > len(m.Migrations) {
+			return mayfly.Errorf(mayfly.CodeInvalid, "the state is of version %d, and this mayfly knows up to %d", version, len(m.Migrations)).
+				WithHint("use the mayfly that wrote it, or a newer one")
+		}
+		return m.MigrateTo(ctx, version)
+	})
+}
+
+func withMigrator(ctx context.Context, pool *pgxpool.Pool, do func(*migrate.Migrator) error) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return unavailable(err)
@@ -30,12 +49,8 @@ func MigrateTo(ctx context.Context, pool *pgxpool.Pool, version int32) error {
 	if err := migrator.LoadMigrations(files); err != nil {
 		return fmt.Errorf("read embedded schema: %w", err)
 	}
-	if version < 1 || int(version) > len(migrator.Migrations) {
-		return mayfly.Errorf(mayfly.CodeInvalid, "the state is of version %d, and this mayfly knows up to %d", version, len(migrator.Migrations)).
-			WithHint("use the mayfly that wrote it, or a newer one")
-	}
-	if err := migrator.MigrateTo(ctx, version); err != nil {
-		return fmt.Errorf("migrate the state database: %w", err)
+	if err := do(migrator); err != nil {
+		return failed(err, "migrate the state database")
 	}
 	return nil
 }
